@@ -1,0 +1,53 @@
+"""Shared fixtures: a random model of a few thousand parameters, and where larger data lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with GSM8K and CMATH; skips where it is absent."""
+    folder = Path(os.environ.get("GRPO_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "gsm8k" / "test.jsonl").is_file():
+        pytest.skip(f"no data in {folder}; set GRPO_DATA to a folder with gsm8k/test.jsonl")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama with the bundled tokenizer: fast, and it knows nothing."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from grpo_core.assets import assets_dir
+
+    folder = tmp_path_factory.mktemp("random-model")
+    tokenizer = AutoTokenizer.from_pretrained(assets_dir() / "tiny")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
