@@ -1,0 +1,339 @@
+"""`run.db`: what a run wrote down. One connection writes (the trainer's), any number read.
+
+WAL with `synchronous=FULL`: a step is one transaction, and what was acknowledged survives a power
+cut. Readers open the file read-only and keep no transaction open, so they never hold the writer up.
+Every row carries the `attempt` that wrote it; a resume removes what lies after its checkpoint and
+begins a new attempt, and a reader with an older cursor is told from which step to drop.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from grpo_core.records import EvalResult, Event, Group, Rollout, StepStats, TokenTrace
+from grpo_core.traces import pack_trace, unpack_trace
+
+SCHEMA_VERSION = 1
+
+# AUTOINCREMENT: without it SQLite hands out the ids of rows that a resume removed a second time,
+# and a reader's cursor would jump over them.
+_SCHEMA = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE attempts(attempt INTEGER PRIMARY KEY, time REAL NOT NULL, resumed_from INTEGER);
+CREATE TABLE steps(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NULL,
+    step INTEGER NOT NULL UNIQUE, time REAL NOT NULL, num_tokens INTEGER NOT NULL,
+    reward_version TEXT NOT NULL);
+CREATE TABLE metrics(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NULL,
+    step INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL);
+CREATE INDEX metrics_by_name ON metrics(name, step);
+CREATE TABLE groups(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NULL,
+    step INTEGER NOT NULL, problem_id TEXT NOT NULL, prompt TEXT NOT NULL, answer TEXT NOT NULL,
+    row TEXT NOT NULL);
+CREATE INDEX groups_by_step ON groups(step);
+CREATE TABLE rollouts(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NULL,
+    group_id INTEGER NOT NULL, idx INTEGER NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL,
+    num_tokens INTEGER NOT NULL, outcome TEXT NOT NULL, reward REAL, parts TEXT NOT NULL,
+    error TEXT NOT NULL, printed TEXT NOT NULL, advantage REAL, correct INTEGER NOT NULL);
+CREATE INDEX rollouts_by_group ON rollouts(group_id);
+CREATE TABLE tokens(rollout_id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, blob BLOB NOT NULL);
+CREATE TABLE evals(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NULL,
+    step INTEGER NOT NULL UNIQUE, time REAL NOT NULL, num_problems INTEGER NOT NULL,
+    num_correct INTEGER NOT NULL, length_mean REAL NOT NULL, truncated_fraction REAL NOT NULL,
+    seconds REAL NOT NULL);
+CREATE TABLE events(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NULL,
+    time REAL NOT NULL, step INTEGER NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
+"""
+
+
+class RunWriter:
+    """The one writing connection of a run; `truncate_after` is the step a resume goes on from."""
+
+    def __init__(self, path: Path, truncate_after: int | None = None) -> None:
+        fresh = not path.exists()
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        if fresh:
+            with self._transaction():
+                for statement in _SCHEMA.split(";"):
+                    if statement.strip():
+                        self._db.execute(statement)
+                self._db.execute("INSERT INTO meta VALUES('schema', ?)", (str(SCHEMA_VERSION),))
+        self.attempt = self._begin_attempt(truncate_after)
+
+    def _begin_attempt(self, truncate_after: int | None) -> int:
+        last = self._db.execute("SELECT max(attempt) FROM attempts").fetchone()[0] or 0
+        with self._transaction():
+            if truncate_after is not None:
+                self._truncate(truncate_after)
+            row = (last + 1, time.time(), truncate_after)
+            self._db.execute("INSERT INTO attempts VALUES(?, ?, ?)", row)
+        return last + 1
+
+    def _truncate(self, step: int) -> None:
+        gone = "SELECT r.id FROM rollouts r JOIN groups g ON g.id = r.group_id WHERE g.step > ?"
+        self._db.execute(f"DELETE FROM tokens WHERE rollout_id IN ({gone})", (step,))
+        self._db.execute(f"DELETE FROM rollouts WHERE id IN ({gone})", (step,))
+        for table in ("groups", "metrics", "steps", "evals"):
+            self._db.execute(f"DELETE FROM {table} WHERE step > ?", (step,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def write_meta(self, **values: Any) -> None:
+        """Facts about the whole run (model, versions, machine), as JSON values."""
+        with self._transaction():
+            for key, value in values.items():
+                self._db.execute("REPLACE INTO meta VALUES(?, ?)", (key, json.dumps(value)))
+
+    def write_step(self, stats: StepStats, groups: Iterable[Group]) -> None:
+        """One finished step with everything that belongs to it, or nothing of it."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO steps(attempt, step, time, num_tokens, reward_version)"
+                " VALUES(?, ?, ?, ?, ?)",
+                (self.attempt, stats.step, time.time(), stats.num_tokens, stats.reward_version),
+            )
+            self._insert_metrics(stats.step, stats.metrics)
+            for group in groups:
+                self._insert_group(stats.step, group)
+            for event in stats.events:
+                self._insert_event(stats.step, event)
+
+    def write_eval(self, result: EvalResult) -> None:
+        """An evaluation, also as the metric `eval/accuracy` of its step."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO evals(attempt, step, time, num_problems, num_correct, length_mean,"
+                " truncated_fraction, seconds) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    self.attempt,
+                    result.step,
+                    time.time(),
+                    result.num_problems,
+                    result.num_correct,
+                    result.length_mean,
+                    result.truncated_fraction,
+                    result.seconds,
+                ),
+            )
+            self._insert_metrics(result.step, {"eval/accuracy": result.accuracy})
+
+    def write_event(self, step: int, event: Event) -> None:
+        """An event outside a step's own transaction."""
+        with self._transaction():
+            self._insert_event(step, event)
+
+    def close(self) -> None:
+        """Fold the WAL into the database and close; the file is then complete on its own."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.close()
+
+    def _insert_metrics(self, step: int, metrics: dict[str, float]) -> None:
+        self._db.executemany(
+            "INSERT INTO metrics(attempt, step, name, value) VALUES(?, ?, ?, ?)",
+            [(self.attempt, step, name, float(value)) for name, value in metrics.items()],
+        )
+
+    def _insert_event(self, step: int, event: Event) -> None:
+        self._db.execute(
+            "INSERT INTO events(attempt, time, step, kind, detail) VALUES(?, ?, ?, ?, ?)",
+            (self.attempt, time.time(), step, event.kind, json.dumps(event.detail)),
+        )
+
+    def _insert_group(self, step: int, group: Group) -> None:
+        problem = group.problem
+        group_id = self._db.execute(
+            "INSERT INTO groups(attempt, step, problem_id, prompt, answer, row)"
+            " VALUES(?, ?, ?, ?, ?, ?)",
+            (
+                self.attempt,
+                step,
+                problem.id,
+                _storable(group.prompt),
+                _storable(problem.answer),
+                json.dumps(problem.row),
+            ),
+        ).lastrowid
+        for index, rollout in enumerate(group.rollouts):
+            self._insert_rollout(group_id, index, rollout)
+
+    def _insert_rollout(self, group_id: int | None, index: int, rollout: Rollout) -> None:
+        rollout_id = self._db.execute(
+            "INSERT INTO rollouts(attempt, group_id, idx, text, finish, num_tokens, outcome,"
+            " reward, parts, error, printed, advantage, correct) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                self.attempt,
+                group_id,
+                index,
+                _storable(rollout.text),
+                rollout.finish,
+                len(rollout.ids),
+                rollout.outcome,
+                rollout.reward,
+                json.dumps(rollout.parts),
+                _storable(rollout.error),
+                _storable(rollout.printed),
+                rollout.advantage,
+                int(rollout.correct),
+            ),
+        ).lastrowid
+        if rollout.trace is not None:
+            blob = pack_trace(rollout.ids, rollout.trace)
+            self._db.execute("INSERT INTO tokens VALUES(?, ?, ?)", (rollout_id, self.attempt, blob))
+
+
+def _storable(text: str) -> str:
+    """SQLite takes no lone surrogates; model text may hold anything."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+class RunReader:
+    """Short read-only queries on one run. Safe while the trainer writes; usable as a context."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise FileNotFoundError(path)
+        self._db = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=5,
+            check_same_thread=False,
+        )
+        self._db.row_factory = sqlite3.Row
+
+    def __enter__(self) -> RunReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def _rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
+        return [dict(row) for row in self._db.execute(query, values).fetchall()]
+
+    def meta(self) -> dict[str, Any]:
+        """Facts about the run: schema, model, versions, machine."""
+        return {row["key"]: json.loads(row["value"]) for row in self._rows("SELECT * FROM meta")}
+
+    def attempt(self) -> int:
+        """Number of the newest attempt; 1 for a run that was never resumed."""
+        return self._db.execute("SELECT max(attempt) FROM attempts").fetchone()[0] or 0
+
+    def metrics(
+        self, since: int = 0, attempt: int = 0, names: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Metric rows with `id > since`: `{attempt, truncated_after_step, last_id, rows}`.
+
+        `attempt` is the attempt of the caller's last answer (0 at first). When a resume has begun
+        a newer one, `truncated_after_step` is the step after which the caller's rows are void.
+        """
+        wanted = f" AND name IN ({','.join('?' * len(names))})" if names else ""
+        self._db.execute("BEGIN")  # the three reads see one state
+        try:
+            rows = self._rows(
+                f"SELECT id, step, name, value FROM metrics WHERE id > ?{wanted} ORDER BY id",
+                since,
+                *(names or []),
+            )
+            newest = self.attempt()
+            resumed = self._rows(
+                "SELECT min(resumed_from) AS step FROM attempts WHERE attempt > ?", attempt
+            )[0]["step"]
+        finally:
+            self._db.execute("COMMIT")
+        return {
+            "attempt": newest,
+            "truncated_after_step": resumed if attempt else None,
+            "last_id": rows[-1]["id"] if rows else since,
+            "rows": rows,
+        }
+
+    def series(self, name: str) -> list[tuple[int, float]]:
+        """`(step, value)` of one metric, by step."""
+        rows = self._rows("SELECT step, value FROM metrics WHERE name = ? ORDER BY step", name)
+        return [(row["step"], row["value"]) for row in rows]
+
+    def last_metrics(self) -> dict[str, float]:
+        """The newest value of every metric."""
+        rows = self._rows(
+            "SELECT name, value FROM metrics"
+            " WHERE id IN (SELECT max(id) FROM metrics GROUP BY name)"
+        )
+        return {row["name"]: row["value"] for row in rows}
+
+    def steps(self) -> list[dict[str, Any]]:
+        """All steps: `step, time, num_tokens, reward_version, attempt`."""
+        return self._rows("SELECT * FROM steps ORDER BY step")
+
+    def last_step(self) -> int | None:
+        """The newest finished step, None before the first."""
+        return self._db.execute("SELECT max(step) FROM steps").fetchone()[0]
+
+    def groups(self, step: int) -> list[dict[str, Any]]:
+        """The groups of one step with their completions, in sampling order."""
+        groups = self._rows("SELECT * FROM groups WHERE step = ? ORDER BY id", step)
+        for group in groups:
+            group["row"] = json.loads(group["row"])
+            group["rollouts"] = self._rollouts(group["id"])
+        return groups
+
+    def group_summaries(self, step: int) -> list[dict[str, Any]]:
+        """One short row a group, without the texts: `id, problem_id, prompt, answer, num, …`."""
+        return self._rows(
+            "SELECT g.id, g.problem_id, g.prompt, g.answer, count(*) AS num,"
+            " avg(r.reward) AS reward_mean, min(r.reward) AS reward_min,"
+            " max(r.reward) AS reward_max, sum(r.correct) AS num_correct,"
+            " avg(r.num_tokens) AS length_mean"
+            " FROM groups g JOIN rollouts r ON r.group_id = g.id WHERE g.step = ?"
+            " GROUP BY g.id ORDER BY g.id",
+            step,
+        )
+
+    def _rollouts(self, group_id: int) -> list[dict[str, Any]]:
+        rows = self._rows("SELECT * FROM rollouts WHERE group_id = ? ORDER BY idx", group_id)
+        for row in rows:
+            row["parts"] = json.loads(row["parts"])
+            row["correct"] = bool(row["correct"])
+        return rows
+
+    def trace(self, rollout_id: int) -> tuple[list[int], TokenTrace] | None:
+        """Token ids and per-token numbers of a completion, None where they were not kept."""
+        row = self._db.execute(
+            "SELECT blob FROM tokens WHERE rollout_id = ?", (rollout_id,)
+        ).fetchone()
+        return unpack_trace(row["blob"]) if row else None
+
+    def evals(self) -> list[dict[str, Any]]:
+        """All evaluations by step."""
+        return self._rows("SELECT * FROM evals ORDER BY step")
+
+    def events(self, since: int = 0, kinds: list[str] | None = None) -> list[dict[str, Any]]:
+        """Events with `id > since`, oldest first."""
+        wanted = f" AND kind IN ({','.join('?' * len(kinds))})" if kinds else ""
+        rows = self._rows(
+            f"SELECT * FROM events WHERE id > ?{wanted} ORDER BY id", since, *(kinds or [])
+        )
+        for row in rows:
+            row["detail"] = json.loads(row["detail"])
+        return rows
