@@ -1,0 +1,65 @@
+"""Problems to groups: render and tokenise once, sample, decode once. The only place between text
+and token ids; training and evaluation share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from grpo_core.config import DataConfig
+from grpo_core.engine import Completion, Engine, Sampling
+from grpo_core.policy import Policy, encode_prompt, render_prompt
+from grpo_core.records import Group, Problem, Rollout
+
+
+def check_prompts(
+    policy: Policy, data: DataConfig, problems: Sequence[Problem], max_new_tokens: int
+) -> None:
+    """ValueError naming the first problem whose prompt leaves no room for its completion."""
+    room = policy.context - max_new_tokens
+    for problem in problems:
+        length = len(
+            encode_prompt(policy.tokenizer, render_prompt(policy.tokenizer, data, problem.question))
+        )
+        if length == 0:
+            raise ValueError(f"data: the prompt of {problem.id} is empty; set data.prompt_template")
+        if length > room:
+            raise ValueError(
+                f"data: the prompt of {problem.id} has {length} tokens; with "
+                f"rollout.max_new_tokens={max_new_tokens} the model's context of {policy.context} "
+                f"leaves room for {max(room, 0)}; shorten the prompt or lower max_new_tokens"
+            )
+
+
+def sample(
+    engine: Engine,
+    policy: Policy,
+    data: DataConfig,
+    problems: Sequence[Problem],
+    num: int,
+    sampling: Sampling,
+    seed: int,
+) -> list[Group]:
+    """`num` completions for each problem, as groups."""
+    prompts = [render_prompt(policy.tokenizer, data, problem.question) for problem in problems]
+    prompt_ids = [encode_prompt(policy.tokenizer, prompt) for prompt in prompts]
+    sampled = engine.generate(prompt_ids, num, sampling, seed)
+    flat = [completion for completions in sampled for completion in completions]
+    texts = iter(_decode(policy, flat))
+    return [
+        Group(
+            problem,
+            prompt,
+            ids,
+            [Rollout(c.ids, c.logp, next(texts), c.finish) for c in completions],
+        )
+        for problem, prompt, ids, completions in zip(
+            problems, prompts, prompt_ids, sampled, strict=True
+        )
+    ]
+
+
+def _decode(policy: Policy, completions: list[Completion]) -> list[str]:
+    """The texts as a reader sees them: without the end token, with everything else."""
+    bodies = [c.ids[:-1] if c.finish == "stop" else c.ids for c in completions]
+    return policy.tokenizer.batch_decode(bodies, skip_special_tokens=True)
