@@ -1,0 +1,221 @@
+"""Reward functions: where they come from and how they are kept.
+
+A reward file holds top-level functions with a parameter `completion` (called once a completion) or
+`completions` (TRL's batch form, called once a group). Nothing here executes one: files are parsed,
+and run in the workers of `sandbox.py` (see `scorer.py`).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import itertools
+import json
+import os
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from grpo_core.assets import assets_dir
+from grpo_core.config import RewardConfig
+
+
+@dataclass(frozen=True)
+class RewardFunction:
+    """One part of the reward."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    name: str
+    """Unique in a set: key of `Rollout.parts` and of the metric `reward/<name>/mean`."""
+    source: str
+    """Text of the whole file."""
+    function: str
+    """Which top-level function."""
+    weight: float = 1.0
+    completion_format: Annotated[str, Field(pattern="^(text|messages)$")] = "text"
+    """`text`, or `messages` for TRL's conversational form."""
+    filename: str = "reward.py"
+    """As errors show it."""
+
+
+_FUNCTIONS = TypeAdapter(Annotated[list[RewardFunction], Field(min_length=1)])
+
+# --- where they come from ------------------------------------------------------------------------
+
+
+def find_functions(source: str) -> list[str]:
+    """Names of the reward functions of a file, in order, without executing it.
+
+    Raises ValueError that begins with `line N:` where the text is not Python.
+    """
+    return list(batch_forms(source))
+
+
+def batch_forms(source: str) -> dict[str, bool]:
+    """By name, whether a reward function takes a whole group."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        raise ValueError(f"line {error.lineno or 1}: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"line 1: {error or 'nested too deeply'}") from None
+    forms = {}
+    for node in body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            given = node.args
+            names = {a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+            if names & {"completion", "completions"}:
+                forms[node.name] = "completion" not in names
+    return forms
+
+
+def builtin_names() -> list[str]:
+    """Names of the rewards that ship with the product."""
+    return sorted(path.stem for path in (assets_dir() / "rewards").glob("*.py"))
+
+
+def resolve(configs: Sequence[RewardConfig]) -> list[RewardFunction]:
+    """The functions that a recipe names. Raises ValueError that names the key and a remedy."""
+    found = []
+    for index, config in enumerate(configs):
+        path, key = _locate(config, f"rewards.{index}")
+        try:
+            source = importlib.util.decode_source(path.read_bytes())
+            names = find_functions(source)
+        except OSError as error:
+            raise ValueError(f"{key}: cannot read {path}: {error.strerror}") from None
+        except (ValueError, SyntaxError) as error:
+            raise ValueError(f"{key}: {path.name}, {error}") from None
+        name = config.function or (names[0] if len(names) == 1 else "")
+        if name not in names:
+            raise ValueError(f"rewards.{index}.function: {_choice(path.name, names)}")
+        shape = config.completion_format
+        found.append(RewardFunction(name, source, name, config.weight, shape, path.name))
+    return _with_unique_names(found)
+
+
+def _locate(config: RewardConfig, key: str) -> tuple[Path, str]:
+    if config.path is not None:
+        return Path(config.path).expanduser(), f"{key}.path"
+    if config.builtin not in builtin_names():
+        there = ", ".join(builtin_names())
+        raise ValueError(f"{key}.builtin: {config.builtin!r} does not ship; there are {there}")
+    return assets_dir() / "rewards" / f"{config.builtin}.py", f"{key}.builtin"
+
+
+def _choice(filename: str, names: list[str]) -> str:
+    if names:
+        return f"name one of the reward functions of {filename}: {', '.join(names)}"
+    return f"{filename} has no top-level def with a parameter completion or completions; write one"
+
+
+def from_source(
+    source: str,
+    weights: dict[str, float] | None = None,
+    filename: str = "reward.py",
+    completion_format: str = "text",
+) -> list[RewardFunction]:
+    """All functions of a file; `weights` by name, 1 where it says nothing.
+
+    Raises ValueError where the file does not parse, has no function, or lacks a weighted one.
+    """
+    names, weights = find_functions(source), weights or {}
+    if not names or not set(weights) <= set(names):
+        raise ValueError(_choice(filename, names))
+    return [
+        RewardFunction(name, source, name, weights.get(name, 1.0), completion_format, filename)
+        for name in names
+    ]
+
+
+def _with_unique_names(functions: list[RewardFunction]) -> list[RewardFunction]:
+    names = _unique([function.name for function in functions])
+    return [replace(function, name=name) for function, name in zip(functions, names, strict=True)]
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """`accuracy`, `accuracy_2`, …; of files `reward.py`, `reward_2.py`, …"""
+    taken: list[str] = []
+    for name in names:
+        stem, dot, ending = name.partition(".")
+        numbered = (f"{stem}_{number}{dot}{ending}" for number in itertools.count(2))
+        taken.append(next(n for n in itertools.chain([name], numbered) if n not in taken))
+    return taken
+
+
+def files_of(functions: Sequence[RewardFunction]) -> dict[tuple[str, str], str]:
+    """A file name of its own for each different `(filename, source)`."""
+    keys = list(dict.fromkeys((function.filename, function.source) for function in functions))
+    safe = (re.sub(r"[^\w .-]", "_", filename).strip(".") or "reward" for filename, _ in keys)
+    return dict(zip(keys, _unique([f"{n.removesuffix('.py')}.py" for n in safe]), strict=True))
+
+
+# --- how they are kept ---------------------------------------------------------------------------
+
+
+def to_dicts(functions: Sequence[RewardFunction]) -> list[dict[str, Any]]:
+    """JSON form: the value of `functions` in a `set_rewards` command."""
+    return [asdict(function) for function in functions]
+
+
+def from_dicts(dicts: Any) -> list[RewardFunction]:
+    """The inverse of `to_dicts`. Raises ValueError on what cannot have come from there."""
+    try:
+        functions = _FUNCTIONS.validate_python(dicts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, ("functions", *first["loc"])))
+        raise ValueError(f"{place}: {first['msg']}") from None
+    for index, function in enumerate(functions):
+        names = find_functions(function.source)
+        if function.function not in names:
+            choice = _choice(function.filename, names)
+            raise ValueError(f"functions.{index}.function: {choice}")
+    return _with_unique_names(functions)
+
+
+def version_of(functions: Sequence[RewardFunction]) -> str:
+    """12 hex characters that stand for these functions, weights and texts."""
+    canonical = json.dumps(to_dicts(functions), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def save_version(folder: Path, functions: Sequence[RewardFunction]) -> str:
+    """Keep the functions in `folder/<version>/`, all or nothing; returns the version."""
+    version, files = version_of(functions), files_of(functions)
+    if (folder / version).is_dir():
+        return version
+    entries = [{**asdict(f), "source": files[f.filename, f.source]} for f in functions]
+    contents = {name: source for (_, source), name in files.items()}
+    contents["rewards.json"] = json.dumps(entries, indent=1)
+    temporary = folder / f".{version}-{uuid.uuid4().hex[:8]}"
+    temporary.mkdir(parents=True)
+    for name, text in contents.items():
+        with (temporary / name).open("wb") as file:  # bytes: line ends are part of the version
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.rename(folder / version)
+    return version
+
+
+def load_version(folder: Path, version: str) -> list[RewardFunction]:
+    """What `save_version` kept. Raises ValueError where it is missing, damaged or edited."""
+    path = folder / version
+    try:
+        entries = json.loads((path / "rewards.json").read_bytes())
+        for entry in entries:
+            entry["source"] = (path / Path(entry["source"]).name).read_bytes().decode()
+        functions = from_dicts(entries)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"reward version {version}: cannot be read: {error}") from None
+    if version_of(functions) != version:
+        raise ValueError(f"reward version {version}: its files have been changed")
+    return functions

@@ -1,0 +1,275 @@
+"""The parent side of the sandbox: worker processes that run reward functions, and their deadlines.
+
+A worker answers strictly in order, so the parent knows at any moment what it is busy with: a
+deadline belongs to that one thing, and that thing is to blame when the worker dies. A worker that
+misses a deadline, dies or answers nonsense is killed with all that it started; a spare one, loaded
+already, takes its place and goes on behind the culprit. Protocol: see `sandbox_worker.py`.
+
+A pool belongs to one thread. With `die_with_parent` the workers end when the *thread* that started
+them ends, so leave it off where threads come and go; workers always end with the parent's process.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+from grpo_core.sandbox_process import (
+    BrokenWorkerError,
+    Owed,
+    Verdict,
+    WorkerProcess,
+    own_frames,
+    read_fault,
+    read_verdicts,
+)
+
+MAX_REQUEST = 1 << 20
+"""Characters of completions in one request, unless one group alone has more."""
+TRANSFER_S = 30.0
+"""For a worker to take in one request."""
+GIVE_UP_AFTER = 4
+"""A function whose first calls of a batch all had to be killed is not called again in it."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A reward function in the text of its file."""
+
+    text: str
+    filename: str
+    """As errors show it; in one pool, files of the same name have the same text."""
+    name: str
+    batch: bool
+    """Called once for all items of a call, else once for its only item."""
+    messages: bool
+    """Completions and prompts as chat messages, else as text."""
+
+
+class Call(NamedTuple):
+    """One function, by index, on completions of one group."""
+
+    function: int
+    group: int
+    items: tuple[int, ...]
+
+
+class Pool:
+    """Workers that hold the same functions; `run` may be called any number of times."""
+
+    def __init__(
+        self,
+        functions: Sequence[Function],
+        timeout_s: float,
+        num_workers: int = 1,
+        die_with_parent: bool = False,
+    ) -> None:
+        self.functions, self.timeout_s = list(functions), timeout_s
+        self.load_timeout_s = max(5.0, 5 * timeout_s)
+        self.num_workers, self.die_with_parent = num_workers, die_with_parent
+        self._files = list(dict.fromkeys(function.filename for function in functions))
+        self._workers: list[WorkerProcess] = []  # a spare is the one beyond `num_workers`
+        self._open = True
+        self._staff(_Batch([], [], self.functions))  # to load while the first completions are made
+
+    def run(self, groups: Sequence[dict[str, Any]], calls: Sequence[Call]) -> list[list[Verdict]]:
+        """Carry out `calls`; per call one verdict for each of its items.
+
+        A group has `prompt, question, answer, step, columns` and the lists `completions` and
+        `completion_ids`. Returns when all is decided: a call takes at most `timeout_s`, a file at
+        most `load_timeout_s` to load, and one that fails to load is not tried again in this run.
+        """
+        assert self._open
+        batch = _Batch(groups, calls, self.functions)
+        for worker in self._workers:
+            worker.failed.clear()
+        try:
+            while True:
+                self._staff(batch)
+                if not batch.num_open:
+                    return batch.verdicts
+                for worker in self._wait():
+                    self._hear(worker, batch)
+                now = time.monotonic()
+                for worker in [w for w in self._workers if now > self._deadline(w)]:
+                    self._lose(worker, batch, "timeout")
+        except BaseException:
+            self._kill_all()
+            raise
+
+    def close(self) -> None:
+        """End all workers; the pool cannot be used afterwards."""
+        self._open = False
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+        self._workers.clear()
+
+    def _staff(self, batch: _Batch) -> None:
+        """Replace lost workers, load what is not loaded, hand out work."""
+        while len(self._workers) < self.num_workers:
+            self._workers.append(WorkerProcess(self.die_with_parent))
+        for index, worker in enumerate(self._workers):
+            if worker.owed:
+                continue
+            known = worker.loaded | worker.failed.keys() | batch.broken
+            for filename in [name for name in self._files if name not in known]:
+                worker.ask({"load": self._source(filename)}, [Owed("load", filename)])
+            if not worker.owed and index < self.num_workers:
+                for filename, verdict in worker.failed.items():
+                    batch.drop_file(filename, verdict)
+                self._hand_out(worker, batch)
+
+    def _hand_out(self, worker: WorkerProcess, batch: _Batch) -> None:
+        if not batch.pending:
+            return
+        # The spare starts only now: a file that hangs must not hang twice.
+        if len(self._workers) == self.num_workers and batch.wants_spare:
+            self._workers.append(WorkerProcess(self.die_with_parent))
+        request, calls = batch.take(self.num_workers)
+        owed = [Owed("call", batch.function_of(call).filename, call) for call in calls]
+        worker.ask(request, [owed[0]._replace(kind="take"), *owed])
+
+    def _source(self, filename: str) -> dict[str, Any]:
+        mine = [(i, f) for i, f in enumerate(self.functions) if f.filename == filename]
+        functions = [(index, f.name, f.batch, f.messages) for index, f in mine]
+        return {"text": mine[0][1].text, "filename": filename, "functions": functions}
+
+    def _deadline(self, worker: WorkerProcess) -> float:
+        if not worker.owed:
+            return math.inf
+        limits = {"load": self.load_timeout_s, "take": TRANSFER_S, "call": self.timeout_s}
+        return worker.since + limits[worker.owed[0].kind]
+
+    def _wait(self) -> list[WorkerProcess]:
+        """The workers that have something to say, as soon as one has or a deadline passes."""
+        poll = select.poll()
+        for worker in self._workers:
+            poll.register(worker.answers, select.POLLIN)
+            if worker.outbox:
+                poll.register(worker.requests, select.POLLOUT)
+        left_s = min(map(self._deadline, self._workers)) - time.monotonic()
+        ready = {descriptor for descriptor, _ in poll.poll(max(0.0, left_s) * 1000 + 1)}
+        for worker in self._workers:
+            if worker.requests in ready:
+                worker.push()
+        return [worker for worker in self._workers if worker.answers in ready]
+
+    def _hear(self, worker: WorkerProcess, batch: _Batch) -> None:
+        try:
+            for frame in worker.read():
+                if not worker.owed:
+                    raise BrokenWorkerError
+                kind, filename, call = worker.owed[0]
+                if kind == "call":
+                    batch.settle(call, read_verdicts(frame, len(batch.calls[call].items)))
+                elif kind == "load" and "fault" in frame:
+                    worker.failed[filename] = read_fault(frame)
+                elif kind == "load":
+                    worker.loaded.add(filename)
+                worker.owed.popleft()
+                worker.since = time.monotonic()
+        except BrokenWorkerError:
+            self._lose(worker, batch, "crash")
+
+    def _lose(
+        self, worker: WorkerProcess, batch: _Batch, outcome: Literal["timeout", "crash"]
+    ) -> None:
+        """Kill a worker, blame what it was busy with, put the rest of its work back."""
+        limit_s = self._deadline(worker) - worker.since
+        how = worker.kill(outcome)
+        is_spare = self._workers.index(worker) >= self.num_workers
+        self._workers.remove(worker)
+        if not worker.owed:
+            return  # it died idle, of something outside: nothing is to blame
+        kind, filename, call = worker.owed[0]
+        what = "loading the file" if kind == "load" else "the call"
+        too_long = f"{what} took longer than {limit_s:g} s"
+        message = too_long if outcome == "timeout" else f"the worker process {how}"
+        line, trace = own_frames(worker.last_words, filename)
+        verdict = Verdict(outcome, message=message, line=line, trace=trace)
+        if kind != "load":
+            behind = [owed.call for owed in worker.owed if owed.call != call]
+            batch.pending.extendleft(reversed(behind))
+            batch.blame(call, verdict)
+        elif is_spare:
+            batch.wants_spare = False  # the work goes on without; who needs the file loads it again
+        else:
+            batch.drop_file(filename, verdict)
+
+
+class _Batch:
+    """The book-keeping of one `Pool.run`."""
+
+    def __init__(
+        self,
+        groups: Sequence[dict[str, Any]],
+        calls: Sequence[Call],
+        functions: Sequence[Function],
+    ) -> None:
+        self.groups, self.calls, self.functions = groups, calls, functions
+        self.verdicts: list[list[Verdict]] = [[] for _ in calls]
+        self.pending = deque(range(len(calls)))
+        self.num_open = len(calls)
+        self.broken: set[str] = set()
+        """Files that do not load."""
+        self.wants_spare = True
+        self._answered: Counter[int] = Counter()
+        self._killed: Counter[int] = Counter()
+
+    def function_of(self, call: int) -> Function:
+        """What is called in `call`."""
+        return self.functions[self.calls[call].function]
+
+    def take(self, num_workers: int) -> tuple[dict[str, Any], list[int]]:
+        """A request with one worker's share of what is pending, and its calls in order."""
+        taken: list[int] = []
+        groups: dict[int, dict[str, Any]] = {}
+        room = MAX_REQUEST
+        while self.pending and len(taken) < math.ceil(len(self.calls) / num_workers):
+            key = self.calls[self.pending[0]].group
+            if key not in groups:
+                room -= sum(map(len, self.groups[key]["completions"]))
+                if taken and room < 0:
+                    break
+                groups[key] = self.groups[key]
+            taken.append(self.pending.popleft())
+        return {"groups": groups, "calls": [self.calls[call] for call in taken]}, taken
+
+    def settle(self, call: int, verdicts: list[Verdict]) -> None:
+        """A worker has answered, if only with an exception."""
+        self.verdicts[call] = verdicts
+        self.num_open -= 1
+        self._answered[self.calls[call].function] += 1
+
+    def blame(self, call: int, verdict: Verdict) -> None:
+        """A worker had to be killed over `call`."""
+        self._close(call, verdict)
+        function = self.calls[call].function
+        self._killed[function] += 1
+        if self._killed[function] == GIVE_UP_AFTER and not self._answered[function]:
+            why = f"not called: all {GIVE_UP_AFTER} calls before it ended so: {verdict.message}"
+            unlucky = [call for call in self.pending if self.calls[call].function == function]
+            self._drop(unlucky, replace(verdict, message=why, tried=False))
+
+    def drop_file(self, filename: str, verdict: Verdict) -> None:
+        """A file did not load; its functions are not called in this batch."""
+        self.broken.add(filename)
+        unlucky = [call for call in self.pending if self.function_of(call).filename == filename]
+        self._drop(unlucky, replace(verdict, tried=False))
+
+    def _drop(self, calls: list[int], verdict: Verdict) -> None:
+        for call in calls:
+            self.pending.remove(call)
+            self._close(call, verdict)
+
+    def _close(self, call: int, verdict: Verdict) -> None:
+        self.verdicts[call] = [verdict] * len(self.calls[call].items)
+        self.num_open -= 1
