@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from grpo_core.config import DataConfig
 from grpo_core.engine import Completion, Engine, Sampling
-from grpo_core.policy import Policy, encode_prompt, render_prompt
+from grpo_core.policy import Policy, encode_prompts, render_prompt
 from grpo_core.records import Group, Problem, Rollout
 
 
@@ -17,10 +17,9 @@ def check_prompts(
 ) -> None:
     """ValueError naming the first problem whose prompt leaves no room for its completion."""
     room = policy.context - max_new_tokens
-    for problem in problems:
-        length = len(
-            encode_prompt(policy.tokenizer, render_prompt(policy.tokenizer, data, problem.question))
-        )
+    prompts = [render_prompt(policy.tokenizer, data, problem.question) for problem in problems]
+    lengths = [len(ids) for ids in encode_prompts(policy.tokenizer, prompts)]
+    for problem, length in zip(problems, lengths, strict=True):
         if length == 0:
             raise ValueError(f"data: the prompt of {problem.id} is empty; set data.prompt_template")
         if length > room:
@@ -42,7 +41,7 @@ def sample(
 ) -> list[Group]:
     """`num` completions for each problem, as groups."""
     prompts = [render_prompt(policy.tokenizer, data, problem.question) for problem in problems]
-    prompt_ids = [encode_prompt(policy.tokenizer, prompt) for prompt in prompts]
+    prompt_ids = encode_prompts(policy.tokenizer, prompts)
     sampled = engine.generate(prompt_ids, num, sampling, seed)
     flat = [completion for completions in sampled for completion in completions]
     texts = iter(_decode(policy, flat))

@@ -122,10 +122,10 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, data: DataConfig, question
     return rendered
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Token ids of a rendered prompt; a chat template has already put the special tokens in."""
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> list[list[int]]:
+    """Token ids of rendered prompts; a chat template has already put the special tokens in."""
     special = tokenizer.chat_template is None
-    return tokenizer(prompt, add_special_tokens=special)["input_ids"]
+    return tokenizer(prompts, add_special_tokens=special)["input_ids"]
 
 
 # --- log-probabilities -------------------------------------------------------------------------

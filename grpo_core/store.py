@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,12 @@ class RunWriter:
     def write_step(self, stats: StepStats, groups: Iterable[Group]) -> None:
         """One finished step with everything that belongs to it, or nothing of it."""
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO steps(attempt, step, time, num_tokens, reward_version)"
-                " VALUES(?, ?, ?, ?, ?)",
-                (self.attempt, stats.step, time.time(), stats.num_tokens, stats.reward_version),
+            self._insert(
+                "steps",
+                step=stats.step,
+                time=time.time(),
+                num_tokens=stats.num_tokens,
+                reward_version=stats.reward_version,
             )
             self._insert_metrics(stats.step, stats.metrics)
             for group in groups:
@@ -116,20 +119,7 @@ class RunWriter:
     def write_eval(self, result: EvalResult) -> None:
         """An evaluation, also as the metric `eval/accuracy` of its step."""
         with self._transaction():
-            self._db.execute(
-                "INSERT INTO evals(attempt, step, time, num_problems, num_correct, length_mean,"
-                " truncated_fraction, seconds) VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    self.attempt,
-                    result.step,
-                    time.time(),
-                    result.num_problems,
-                    result.num_correct,
-                    result.length_mean,
-                    result.truncated_fraction,
-                    result.seconds,
-                ),
-            )
+            self._insert("evals", time=time.time(), **asdict(result))
             self._insert_metrics(result.step, {"eval/accuracy": result.accuracy})
 
     def write_event(self, step: int, event: Event) -> None:
@@ -148,52 +138,49 @@ class RunWriter:
             [(self.attempt, step, name, float(value)) for name, value in metrics.items()],
         )
 
+    def _insert(self, table: str, **values: Any) -> int | None:
+        """One row of this attempt; table and column names are ours, never a user's."""
+        values["attempt"] = self.attempt
+        marks = ",".join("?" * len(values))
+        statement = f"INSERT INTO {table}({','.join(values)}) VALUES({marks})"
+        return self._db.execute(statement, tuple(values.values())).lastrowid
+
     def _insert_event(self, step: int, event: Event) -> None:
-        self._db.execute(
-            "INSERT INTO events(attempt, time, step, kind, detail) VALUES(?, ?, ?, ?, ?)",
-            (self.attempt, time.time(), step, event.kind, json.dumps(event.detail)),
-        )
+        detail = json.dumps(event.detail)
+        self._insert("events", time=time.time(), step=step, kind=event.kind, detail=detail)
 
     def _insert_group(self, step: int, group: Group) -> None:
-        problem = group.problem
-        group_id = self._db.execute(
-            "INSERT INTO groups(attempt, step, problem_id, prompt, answer, row)"
-            " VALUES(?, ?, ?, ?, ?, ?)",
-            (
-                self.attempt,
-                step,
-                problem.id,
-                _storable(group.prompt),
-                _storable(problem.answer),
-                json.dumps(problem.row),
-            ),
-        ).lastrowid
+        group_id = self._insert(
+            "groups",
+            step=step,
+            problem_id=group.problem.id,
+            prompt=_storable(group.prompt),
+            answer=_storable(group.problem.answer),
+            row=json.dumps(group.problem.row, default=str),  # Parquet columns hold dates
+        )
         for index, rollout in enumerate(group.rollouts):
             self._insert_rollout(group_id, index, rollout)
 
     def _insert_rollout(self, group_id: int | None, index: int, rollout: Rollout) -> None:
-        rollout_id = self._db.execute(
-            "INSERT INTO rollouts(attempt, group_id, idx, text, finish, num_tokens, outcome,"
-            " reward, parts, error, printed, advantage, correct) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                self.attempt,
-                group_id,
-                index,
-                _storable(rollout.text),
-                rollout.finish,
-                len(rollout.ids),
-                rollout.outcome,
-                rollout.reward,
-                json.dumps(rollout.parts),
-                _storable(rollout.error),
-                _storable(rollout.printed),
-                rollout.advantage,
-                int(rollout.correct),
-            ),
-        ).lastrowid
+        rollout_id = self._insert(
+            "rollouts",
+            group_id=group_id,
+            idx=index,
+            text=_storable(rollout.text),
+            finish=rollout.finish,
+            num_tokens=len(rollout.ids),
+            outcome=rollout.outcome,
+            reward=rollout.reward,
+            parts=json.dumps(rollout.parts),
+            error=_storable(rollout.error),
+            printed=_storable(rollout.printed),
+            advantage=rollout.advantage,
+            correct=int(rollout.correct),
+        )
         if rollout.trace is not None:
-            blob = pack_trace(rollout.ids, rollout.trace)
-            self._db.execute("INSERT INTO tokens VALUES(?, ?, ?)", (rollout_id, self.attempt, blob))
+            self._insert(
+                "tokens", rollout_id=rollout_id, blob=pack_trace(rollout.ids, rollout.trace)
+            )
 
 
 def _storable(text: str) -> str:

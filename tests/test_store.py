@@ -87,8 +87,8 @@ def test_a_resume_tells_old_cursors_what_to_drop_and_reuses_no_id(tmp_path):
 def test_a_step_that_fails_half_way_leaves_nothing(tmp_path):
     writer = RunWriter(tmp_path / "run.db")
     broken = group()
-    broken.problem.row = {"cannot": object()}
-    with pytest.raises(TypeError):
+    broken.rollouts[1].reward = object()
+    with pytest.raises(sqlite3.Error):
         writer.write_step(step(1), [group(), broken])
     with RunReader(tmp_path / "run.db") as reader:
         assert reader.steps() == [] and reader.groups(1) == [] and reader.last_metrics() == {}

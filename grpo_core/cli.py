@@ -1,0 +1,266 @@
+"""The command line. Exit code 0 is success, 1 a failed run, 2 bad input with what to do about it.
+
+Heavy modules are imported inside the commands that need them: `grpo-studio runs` answers at once
+and the page's server never loads torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from grpo_core import cli_look
+from grpo_core.cli_options import RUNS, RunName, RunsDir, console, quiet_libraries
+from grpo_core.config import RunConfig
+from grpo_core.recipe import change_live, load_recipe
+from grpo_core.runs import Command, Run, RunState, find_run, free_name
+from grpo_core.store import RunReader
+
+app = typer.Typer(
+    add_completion=False,
+    help="Train a language model by reinforcement learning and see why it learns. "
+    "Without a command: open the studio in the browser.",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cli_look.app)
+
+
+def main() -> None:
+    """Entry point of `grpo-studio`."""
+    try:
+        app()
+    except ValueError as error:
+        _refuse(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def studio(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8501,
+    runs_dir: RunsDir = RUNS,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the link.")] = False,
+) -> None:
+    """Open the studio on 127.0.0.1."""
+    if context.invoked_subcommand is None:
+        from studio.app import serve  # noqa: PLC0415  streamlit takes a second to import
+
+        serve(port=port, runs_dir=runs_dir.absolute(), open_browser=not no_browser)
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped recipe.")],
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    runs_dir: RunsDir = RUNS,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="key.path=value, as often as needed.")
+    ] = None,
+) -> None:
+    """Train in the foreground; Ctrl-C stops after the step, with a checkpoint."""
+    path = find_recipe(recipe)
+    config = load_recipe(path, overrides)
+    quiet_libraries()
+    from grpo_core import launch  # noqa: PLC0415  torch and transformers
+
+    run_name = name or free_name(runs_dir, path.stem)
+    console.print(f"[bold]{run_name}[/bold]  {runs_dir / run_name}")
+    _follow(lambda on_step: launch.start(runs_dir, run_name, config, on_step), config)
+
+
+@app.command()
+def resume(run: RunName, runs_dir: RunsDir = RUNS) -> None:
+    """Go on with a run from its newest whole checkpoint, in the foreground."""
+    found = find_run(runs_dir, run)
+    if found.is_live():
+        raise ValueError(f"{run}: is {found.status()} already")
+    config = load_recipe(found.config_path)
+    quiet_libraries()
+    from grpo_core import launch  # noqa: PLC0415  torch and transformers
+
+    _follow(lambda on_step: launch.resume(found, on_step), config)
+
+
+def find_recipe(recipe: str) -> Path:
+    """The recipe as a file: a path, or the name of one that ships with the package."""
+    from grpo_core.assets import assets_dir  # noqa: PLC0415
+
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return path
+    shipped = assets_dir() / "recipes"
+    if (shipped / f"{recipe}.yaml").is_file():
+        return shipped / f"{recipe}.yaml"
+    names = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
+    raise ValueError(f"{recipe}: neither a recipe file nor a shipped recipe (shipped: {names})")
+
+
+def _follow(work: Any, config: RunConfig) -> None:
+    """Run `work` under a progress bar on a terminal, or one line a step elsewhere."""
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    columns = [
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    ]
+    last: dict[str, float] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("loading", total=config.num_steps)
+
+        def on_step(state: RunState, metrics: dict[str, float]) -> None:
+            last.update(metrics)
+            line = _line(last)
+            progress.update(bar, completed=state.step, total=state.num_steps, description=line)
+            if not console.is_terminal:
+                console.print(f"step {state.step}/{state.num_steps}  {line}")
+
+        status = work(on_step)
+    console.print(f"{status}  {_line(last)}")
+
+
+def _line(metrics: dict[str, float]) -> str:
+    shown = {
+        "eval/accuracy": "held-out {:.3f}",
+        "train/accuracy": "accuracy {:.3f}",
+        "reward/mean": "reward {:.3f}",
+        "train/kl": "kl {:.4f}",
+        "completion/length_mean": "length {:.1f}",
+        "time/step_s": "{:.2f} s",
+    }
+    return "  ".join(text.format(metrics[key]) for key, text in shown.items() if key in metrics)
+
+
+# --- steering ------------------------------------------------------------------------------------
+
+
+@app.command()
+def pause(run: RunName, runs_dir: RunsDir = RUNS) -> None:
+    """Pause a run after the step it is in."""
+    _send(runs_dir, run, "pause", "pauses after the step it is in")
+
+
+@app.command("continue")
+def continue_(run: RunName, runs_dir: RunsDir = RUNS) -> None:
+    """Let a paused run go on."""
+    _send(runs_dir, run, "continue", "goes on")
+
+
+@app.command()
+def stop(run: RunName, runs_dir: RunsDir = RUNS) -> None:
+    """Stop a run after the step it is in, with a checkpoint."""
+    _send(runs_dir, run, "stop", "stops after the step it is in")
+
+
+@app.command("set")
+def set_(
+    run: RunName,
+    overrides: Annotated[list[str], typer.Argument(metavar="KEY=VALUE…")],
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Change settings of a run from its next step on."""
+    found = find_run(runs_dir, run)
+    change_live(load_recipe(found.config_path), overrides)
+    _leave(found, Command("set", {"overrides": overrides}))
+
+
+@app.command("apply-reward")
+def apply_reward(
+    run: RunName,
+    file: Annotated[Path, typer.Argument(help="A Python file with reward functions.")],
+    runs_dir: RunsDir = RUNS,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option("--weight", help="function=weight; 1 where nothing is said."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the rewards in force and add these.")
+    ] = False,
+) -> None:
+    """Make the functions of FILE the run's rewards from its next step on."""
+    from grpo_core import rewards  # noqa: PLC0415  not needed by the other commands
+
+    found = find_run(runs_dir, run)
+    try:
+        source = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from None
+    functions = rewards.from_source(source, _weights(weights or []), filename=file.name)
+    if keep:
+        names = {function.name for function in functions}
+        functions = [f for f in _rewards_in_force(found) if f.name not in names] + functions
+    _leave(found, Command("set_rewards", {"functions": rewards.to_dicts(functions)}))
+
+
+def _weights(texts: list[str]) -> dict[str, float]:
+    weights = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise ValueError(f"--weight {text}: write function=number") from None
+    return weights
+
+
+def _rewards_in_force(run: Run) -> list[Any]:
+    from grpo_core.rewards import load_version  # noqa: PLC0415
+
+    with RunReader(run.db_path) as reader:
+        events = reader.events(kinds=["reward_version"])
+    return load_version(run.rewards, events[-1]["detail"]["version"]) if events else []
+
+
+@app.command()
+def delete(
+    run: RunName,
+    runs_dir: RunsDir = RUNS,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a run with everything it wrote."""
+    found = find_run(runs_dir, run)
+    if not yes and not typer.confirm(f"Delete {found.path} and everything in it?"):
+        raise typer.Exit(1)
+    found.delete()
+    console.print(f"{run} deleted")
+
+
+def _send(runs_dir: Path, name: str, kind: str, what: str) -> None:
+    run = find_run(runs_dir, name)
+    status = run.status()
+    if not run.is_live():
+        raise ValueError(f"{name}: is {status}; there is nothing to {kind}")
+    run.send(Command(kind))
+    console.print(f"{name} {what}")
+
+
+def _leave(run: Run, command: Command) -> None:
+    run.send(command)
+    when = "from its next step on" if run.is_live() else f"when it goes on (it is {run.status()})"
+    console.print(f"{run.name} is changed {when}")
+
+
+if __name__ == "__main__":
+    main()

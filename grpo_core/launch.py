@@ -1,0 +1,121 @@
+"""Starting a run and going on with one: what `train` and `resume` do, whoever calls them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from grpo_core import checkpoint
+from grpo_core.config import RunConfig
+from grpo_core.journal import OnStep
+from grpo_core.prepare import prepare
+from grpo_core.recipe import load_recipe, parse_config, to_yaml
+from grpo_core.rewards import RewardFunction, load_version, resolve
+from grpo_core.runs import Run, Status, check_free, create_run
+from grpo_core.store import RunReader
+from grpo_core.trainer import Trainer
+
+log = logging.getLogger("grpo_core")
+
+
+def start(runs_dir: Path, name: str, config: RunConfig, on_step: OnStep | None = None) -> Status:
+    """A new run, to its end. ValueError (nothing written) when the recipe cannot be run."""
+    check_free(runs_dir, name)
+    functions = resolve(config.rewards)
+    prepared = prepare(config)
+    run = create_run(runs_dir, name, to_yaml(config))
+    with run.lock(), _logging_to(run.log_path):
+        return _train(run, Trainer(run, prepared, functions, on_step=on_step))
+
+
+def resume(run: Run, on_step: OnStep | None = None) -> Status:
+    """Go on with a run from its newest whole checkpoint.
+
+    ValueError when it is being trained, has nothing left to do, or cannot be gone on with.
+    """
+    with run.lock(), _logging_to(run.log_path):
+        config = load_recipe(run.config_path)
+        path, passed_over = resume_point(run)
+        config, functions = settings_at(run, config, path)
+        step = checkpoint.read_position(path).step if path else 0
+        run.forget_wishes()
+        if step >= config.num_steps and not any(run.take_commands()):
+            raise ValueError(
+                f"{run.name}: all {config.num_steps} steps are done; "
+                f"to go on, first `grpo-studio set {run.name} num_steps={2 * config.num_steps}`"
+            )
+        prepared = prepare(config, path / "model" if path else None)
+        trainer = Trainer(
+            run,
+            prepared,
+            functions,
+            resume_from=path,
+            # from the beginning: whatever an attempt before the first checkpoint wrote goes
+            truncate_after=step if path else -1,
+            on_step=on_step,
+        )
+        for reason in passed_over:
+            trainer.journal.event("notice", message=f"passed over {reason}")
+        return _train(run, trainer)
+
+
+def _train(run: Run, trainer: Trainer) -> Status:
+    try:
+        return trainer.train()
+    except KeyboardInterrupt:
+        trainer.journal.fail("interrupted; resume goes on from the last checkpoint")
+        raise
+    except Exception as error:
+        log.exception("the run failed")
+        trainer.journal.fail(f"{type(error).__name__}: {error}; see {run.log_path.name}")
+        raise
+    finally:
+        trainer.close()
+
+
+def resume_point(run: Run) -> tuple[Path | None, list[str]]:
+    """The checkpoint to go on from (None: from the beginning) and what was passed over.
+
+    Raises ValueError when there are checkpoints and none is whole: starting over is not resuming.
+    """
+    skipped: list[str] = []
+    found = checkpoint.latest(
+        run.checkpoints, lambda path, reason: skipped.append(f"{path.name}: {reason}")
+    )
+    if found is None and skipped:
+        raise ValueError(
+            f"{run.name}: no checkpoint is whole ({'; '.join(skipped)}); "
+            "start a new run with the same recipe"
+        )
+    return found, skipped
+
+
+def settings_at(
+    run: Run, config: RunConfig, path: Path | None
+) -> tuple[RunConfig, list[RewardFunction]]:
+    """Settings and rewards in force at a checkpoint; those of the recipe before the first."""
+    if path is not None:
+        position = checkpoint.read_position(path)
+        settings = parse_config(position.config, path.name)
+        return settings, load_version(run.rewards, position.reward_version)
+    if run.db_path.exists():
+        with RunReader(run.db_path) as reader:
+            versions = reader.events(kinds=["reward_version"])
+        if versions:  # the files that the recipe names may have changed since
+            return config, load_version(run.rewards, versions[0]["detail"]["version"])
+    return config, resolve(config.rewards)
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

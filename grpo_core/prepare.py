@@ -1,0 +1,41 @@
+"""Everything about a recipe that can be checked before a run folder is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from grpo_core.config import RunConfig
+from grpo_core.engine import Engine, make_engine
+from grpo_core.generate import check_prompts
+from grpo_core.policy import Policy, load_policy
+from grpo_core.tasks import Task, load_task
+
+
+@dataclass
+class Prepared:
+    """A recipe with its model, engine and problems loaded."""
+
+    config: RunConfig
+    accelerator: Accelerator
+    policy: Policy
+    engine: Engine
+    task: Task
+
+
+def prepare(config: RunConfig, weights: Path | None = None) -> Prepared:
+    """Load and check model, data and prompts; ValueError says what to change in the recipe."""
+    task = load_task(config.data, config.evaluation.num_problems)
+    on_gpu = torch.cuda.is_available()
+    half = config.model.precision == "bf16" or (config.model.precision == "auto" and on_gpu)
+    accelerator = Accelerator(mixed_precision="bf16" if half else "no")
+    if accelerator.num_processes > 1:
+        raise ValueError("training takes one process; start it without a launcher of several")
+    policy = load_policy(config.model.path, accelerator.device, weights)
+    for problems in (task.train, task.held_out):
+        check_prompts(policy, config.data, problems, config.rollout.max_new_tokens)
+    engine = make_engine(policy.model, policy.eos_ids, config.model.engine)
+    return Prepared(config, accelerator, policy, engine, task)

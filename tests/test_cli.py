@@ -1,0 +1,178 @@
+"""The commands as a person or a program calls them: output, exit codes, messages."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from grpo_core.runs import find_run
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def studio(*arguments, cwd, check=None):
+    """Run a command; with `check` the exit code must be that one."""
+    done = subprocess.run(
+        [sys.executable, "-m", "grpo_core.cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if check is not None:
+        assert done.returncode == check, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def workplace(random_model, tmp_path_factory):
+    """A folder with a recipe, a reward file and one finished run called `done`."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "digits.py").write_text(
+        "def digits(completion, answer, **row):\n    return sum(c.isdigit() for c in completion)\n"
+    )
+    recipe = {
+        "model": {"path": str(random_model)},
+        "rewards": [{"path": "digits.py"}],
+        "rollout": {"prompts_per_step": 2, "group_size": 3, "max_new_tokens": 8},
+        "evaluation": {"num_problems": 4},
+        "num_steps": 3,
+    }
+    (folder / "r.yaml").write_text(yaml.safe_dump(recipe))
+    done = studio("train", "r.yaml", "--name", "done", cwd=folder, check=0)
+    assert "completed" in done.stdout and "step 3/3" in done.stdout
+    return folder
+
+
+def test_show_json(workplace):
+    facts = json.loads(studio("show", "done", "--json", cwd=workplace, check=0).stdout)
+    assert facts["name"] == "done" and facts["status"] == "completed"
+    assert (facts["step"], facts["num_steps"]) == (3, 3)
+    assert facts["config"]["rollout"]["group_size"] == 3
+    wanted = {"train/loss", "train/kl", "train/entropy", "train/accuracy", "train/clip_fraction",
+              "train/grad_norm", "train/learning_rate", "reward/mean", "reward/std",
+              "reward/digits/mean", "reward/zero_variance_fraction", "reward/error_fraction",
+              "completion/length_mean", "completion/truncated_fraction", "eval/accuracy",
+              "time/step_s", "time/rollout_s", "time/reward_s", "time/update_s",
+              "perf/tokens_per_s", "perf/memory_gb"}  # fmt: skip
+    assert wanted <= facts["metrics"].keys()
+
+
+def test_metrics_as_csv_and_jsonl_agree(workplace):
+    text = studio("metrics", "done", cwd=workplace, check=0).stdout
+    rows = list(csv.DictReader(text.splitlines()))
+    assert list(rows[0]) == ["step", "name", "value"]
+    lines = studio("metrics", "done", "--format", "jsonl", cwd=workplace, check=0).stdout
+    parsed = [json.loads(line) for line in lines.splitlines()]
+    assert [(int(r["step"]), r["name"], float(r["value"])) for r in rows] == [
+        (p["step"], p["name"], p["value"]) for p in parsed
+    ]
+
+
+def test_groups_json(workplace):
+    done = studio("groups", "done", "--step", "2", "--json", cwd=workplace, check=0)
+    groups = json.loads(done.stdout)
+    assert len(groups) == 2
+    for group in groups:
+        assert group["prompt"].startswith("<|user|>") and group["answer"]
+        assert len(group["completions"]) == 3
+        assert abs(sum(one["advantage"] for one in group["completions"])) < 1e-9
+        for one in group["completions"]:
+            assert one["reward"] == one["parts"]["digits"] == sum(map(str.isdigit, one["text"]))
+            assert one["outcome"] == "ok" and one["finish"] in ("stop", "length")
+            assert 1 <= one["num_tokens"] <= 8
+
+
+def test_runs_lists_them(workplace):
+    rows = json.loads(studio("runs", "--json", cwd=workplace, check=0).stdout)
+    assert [row["name"] for row in rows] == ["done"]
+    assert "done" in studio("runs", cwd=workplace, check=0).stdout
+
+
+def test_check_needs_no_gpu(workplace):
+    facts = json.loads(studio("check", "--json", cwd=workplace, check=0).stdout)
+    assert {"gpu", "torch", "bundled_model", "cpu"} <= facts.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nothing.yaml"], "nothing.yaml: no such recipe"),
+        (["train", "nothing"], "nothing: neither a recipe file nor a shipped recipe (shipped: "),
+        (["train", "r.yaml", "--set", "optim.lr=1"], "optim.lr: unknown key; known here"),
+        (["train", "r.yaml", "--set", "num_steps=0"], "num_steps: input should be greater"),
+        (["train", "r.yaml", "--name", "../x"], "a run's name has 1 to 64 letters"),
+        (["train", "r.yaml", "--name", "done"], "done: a run of this name exists"),
+        (["show", "other"], "other: no such run in runs (there: done)"),
+        (["pause", "done"], "done: is completed; there is nothing to pause"),
+        (["resume", "done"], "done: all 3 steps are done"),
+        (["set", "done", "seed=3"], "seed: cannot be changed while the run goes on"),
+        (["apply-reward", "done", "missing.py"], "missing.py: cannot be read"),
+        (["groups", "done", "--step", "9"], "done: has no step 9; the newest is 3"),
+        (["metrics", "done", "--format", "xml"], "--format xml: expected csv or jsonl"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence_and_exit_code_2(workplace, arguments, message):
+    before = sorted(p.name for p in (workplace / "runs").iterdir())
+    done = studio(*arguments, cwd=workplace, check=2)
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.startswith("error: ")
+    assert sorted(p.name for p in (workplace / "runs").iterdir()) == before
+
+
+def test_a_reward_with_a_syntax_error_is_refused_with_its_line(workplace):
+    (workplace / "broken.py").write_text("def f(completion):\n    return (\n")
+    done = studio("apply-reward", "done", "broken.py", cwd=workplace, check=2)
+    assert "line 2" in done.stderr
+    assert list(find_run(workplace / "runs", "done").inbox.iterdir()) == []
+
+
+def test_a_run_is_steered_from_other_processes(workplace):
+    """pause, apply-reward, set, continue, stop, resume after SIGKILL, delete."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "grpo_core.cli"]
+    train = [*command, "train", "r.yaml", "--name", "live", "--set", "num_steps=100000"]
+    with open(workplace / "live.txt", "w") as output:
+        process = subprocess.Popen(train, cwd=workplace, env=environment, stdout=output)
+    _wait(lambda: (workplace / "runs" / "live" / "state.json").exists())
+    run = find_run(workplace / "runs", "live")
+    _wait(lambda: run.state().step >= 2)
+    studio("pause", "live", cwd=workplace, check=0)
+    _wait(lambda: run.status() == "paused")
+    (workplace / "short.py").write_text("def short(completion):\n    return -len(completion)\n")
+    studio("apply-reward", "live", "short.py", "--weight", "short=0.5", cwd=workplace, check=0)
+    studio("set", "live", "optim.learning_rate=1e-6", cwd=workplace, check=0)
+    assert "stop it first" in studio("delete", "live", "--yes", cwd=workplace, check=2).stderr
+    studio("continue", "live", cwd=workplace, check=0)
+    held = run.state().step
+    _wait(lambda: run.state().step > held + 1)
+    facts = json.loads(studio("show", "live", "--json", cwd=workplace, check=0).stdout)
+    assert facts["metrics"]["train/learning_rate"] == 1e-6
+    assert "reward/short/mean" in facts["metrics"]
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert run.status() == "crashed"
+    resumed = subprocess.Popen(
+        [*command, "resume", "live"], cwd=workplace, env=environment, stdout=subprocess.DEVNULL
+    )
+    _wait(lambda: run.status() == "running")
+    studio("stop", "live", cwd=workplace, check=0)
+    assert resumed.wait(60) == 0
+    assert run.status() == "stopped"
+    studio("delete", "live", "--yes", cwd=workplace, check=0)
+    assert not run.path.exists()
+
+
+def _wait(condition, seconds=60):
+    limit = time.time() + seconds
+    while not condition():
+        assert time.time() < limit, "waited too long"
+        time.sleep(0.05)

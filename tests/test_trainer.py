@@ -1,0 +1,371 @@
+"""Whole runs of a random model of 30,000 parameters: learning, control, kill and resume."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from grpo_core import launch, trainer
+from grpo_core.recipe import load_recipe, parse_config
+from grpo_core.rewards import from_source, to_dicts
+from grpo_core.runs import Command, find_run
+from grpo_core.store import RunReader
+
+DIGITS = "def digits(completion):\n    return sum(c.isdigit() for c in completion) / 10\n"
+SHORT = "def short(completion):\n    return -len(completion) / 50\n"
+
+
+@pytest.fixture
+def recipe(random_model, tmp_path):
+    """A recipe as nested dicts; each test changes what it is about."""
+    (tmp_path / "digits.py").write_text(DIGITS)
+    return {
+        "model": {"path": str(random_model)},
+        "rewards": [{"path": str(tmp_path / "digits.py")}],
+        "rollout": {"prompts_per_step": 4, "group_size": 4, "max_new_tokens": 12},
+        "optim": {"learning_rate": 3e-3},
+        "evaluation": {"every": 3, "num_problems": 8},
+        "checkpoint": {"every": 2},
+        "num_steps": 6,
+        "seed": 1,
+    }
+
+
+def train(runs_dir: Path, name: str, recipe: dict, **more):
+    status = launch.start(runs_dir, name, parse_config({**recipe, **more}))
+    return status, find_run(runs_dir, name)
+
+
+def metrics(run) -> dict[tuple[int, str], float]:
+    """Everything but times, speeds and memory."""
+    with RunReader(run.db_path) as reader:
+        rows = reader.metrics()["rows"]
+    kept = {
+        (r["step"], r["name"]): r["value"]
+        for r in rows
+        if not r["name"].startswith(("time", "perf"))
+    }
+    assert len(kept) == sum(not r["name"].startswith(("time", "perf")) for r in rows)  # no doubles
+    return kept
+
+
+def weights(run):
+    newest = sorted(run.checkpoints.glob("step_*"))[-1]
+    return load_file(newest / "model" / "model.safetensors")
+
+
+def assert_same_run(one, two):
+    assert metrics(one) == metrics(two)
+    a, b = weights(one), weights(two)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_learns_and_writes_everything_down(recipe, tmp_path):
+    optim, rollout = {"learning_rate": 1e-2}, {**recipe["rollout"], "group_size": 8}
+    status, run = train(tmp_path, "one", recipe, num_steps=30, optim=optim, rollout=rollout)
+    assert status == "completed" == run.status()
+    with RunReader(run.db_path) as reader:
+        rewards = [value for _, value in reader.series("reward/mean")]
+        assert sum(rewards[-5:]) > 3 * sum(rewards[:5]) > 0
+        assert [row["step"] for row in reader.evals()] == list(range(0, 31, 3))
+        groups = reader.groups(30)
+        assert len(groups) == 4 and all(len(g["rollouts"]) == 8 for g in groups)
+        one = groups[0]["rollouts"][0]
+        assert one["parts"] == {"digits": sum(c.isdigit() for c in one["text"]) / 10}
+        ids, trace = reader.trace(one["id"])
+        assert len(ids) == one["num_tokens"] == len(trace.logp) == len(trace.pieces)
+        assert trace.advantage[0] == pytest.approx(one["advantage"])
+        assert max(value for _, value in reader.series("train/logprob_drift")) < 1e-4
+        assert [e["detail"]["status"] for e in reader.events(kinds=["status"])] == [
+            "running",
+            "completed",
+        ]
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["step_000028", "step_000030"]
+    assert load_recipe(run.config_path).num_steps == 30
+
+
+def test_the_same_seed_repeats_the_run_and_another_does_not(recipe, tmp_path):
+    runs = [train(tmp_path, f"r{i}", recipe, seed=seed)[1] for i, seed in enumerate((1, 1, 2))]
+    assert_same_run(runs[0], runs[1])
+    assert metrics(runs[0]) != metrics(runs[2])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"optim": {"learning_rate": 3e-3, "updates_per_rollout": 2}},
+        {"algorithm": {"name": "as_written", "kl_coefficient": 0.1}},
+    ],
+    ids=["one_update", "two_updates", "as_written"],
+)
+def test_a_killed_run_resumes_bit_identically(recipe, tmp_path, more):
+    recipe = {**recipe, **more}
+    _, undisturbed = train(tmp_path, "undisturbed", recipe)
+    process = _train_in_background(tmp_path, "killed", recipe, kill_after=5)
+    assert process.wait(60) == -signal.SIGKILL
+    killed = find_run(tmp_path, "killed")
+    assert killed.status() == "crashed"
+    assert launch.resume(killed) == "completed"
+    assert_same_run(undisturbed, killed)
+    with RunReader(killed.db_path) as reader:
+        assert reader.attempt() == 2 and [r["step"] for r in reader.steps()] == [1, 2, 3, 4, 5, 6]
+
+
+def _train_in_background(runs_dir, name, recipe, kill_after=None):
+    code = (
+        "import json, os, signal, sys, pathlib\n"
+        "from grpo_core import launch\n"
+        "from grpo_core.recipe import parse_config\n"
+        "runs_dir, name, recipe, last = json.loads(sys.argv[1])\n"
+        "def on_step(state, metrics):\n"
+        "    if state.step == last and 'train/kl' in metrics:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "launch.start(pathlib.Path(runs_dir), name, parse_config(recipe), on_step)\n"
+    )
+    arguments = json.dumps([str(runs_dir), name, recipe, kill_after])
+    return subprocess.Popen(
+        [sys.executable, "-c", code, arguments], env={**os.environ, "PYTHONPATH": os.getcwd()}
+    )
+
+
+def test_changes_made_on_the_way_are_repeated_at_their_step(recipe, tmp_path):
+    """set at step 3, a new reward at step 5, kill after 5, resume from 2: the same run."""
+
+    def change(run):
+        def on_step(state, numbers):
+            if state.step == 2 and "train/kl" in numbers:
+                run().send(Command("set", {"overrides": ["optim.learning_rate=1e-3"]}))
+            if state.step == 4 and "train/kl" in numbers:
+                functions = from_source(SHORT, {"short": 0.5}, filename="short.py")
+                run().send(Command("set_rewards", {"functions": to_dicts(functions)}))
+
+        return on_step
+
+    runs = []
+    for name in ("undisturbed", "interrupted"):
+        config = parse_config({**recipe, "checkpoint": {"every": 100}, "num_steps": 6})
+        on_step = change(lambda name=name: find_run(tmp_path, name))
+        if name == "interrupted":
+            with pytest.raises(RuntimeError, match="pulled the plug"):
+                launch.start(tmp_path, name, config, _interrupt(on_step, after=5))
+            launch.resume(find_run(tmp_path, name))
+        else:
+            launch.start(tmp_path, name, config, on_step)
+        runs.append(find_run(tmp_path, name))
+    assert_same_run(*runs)
+    with RunReader(runs[1].db_path) as reader:
+        rates = dict(reader.series("train/learning_rate"))
+        assert (rates[2], rates[3]) == (3e-3, 1e-3)
+        assert dict(reader.series("reward/short/mean")).keys() == {5, 6}
+        marks = [(e["step"], e["detail"]["names"]) for e in reader.events(kinds=["reward_version"])]
+        assert marks == [(1, ["digits"]), (5, ["short"])]
+        versions = [row["reward_version"] for row in reader.steps()]
+        assert len(set(versions[:4])) == len(set(versions[4:])) == 1 and versions[3] != versions[4]
+        for version in {versions[0], versions[5]}:
+            assert (runs[1].rewards / version).is_dir()
+
+
+def _interrupt(on_step, after):
+    def wrapped(state, numbers):
+        on_step(state, numbers)
+        if state.step == after:
+            raise RuntimeError("pulled the plug")
+
+    return wrapped
+
+
+def test_pause_continue_and_stop(recipe, tmp_path):
+    """Steered from another thread, as the page does it from another process."""
+    config = parse_config({**recipe, "num_steps": 10_000})
+    thread = threading.Thread(target=launch.start, args=(tmp_path, "one", config))
+    thread.start()
+    _wait(lambda: (tmp_path / "one" / "state.json").exists())
+    run = find_run(tmp_path, "one")
+    _wait(lambda: run.state().step >= 2)
+    pause = run.send(Command("pause"))
+    _wait(lambda: run.status() == "paused")
+    held = run.state().step
+    time.sleep(0.5)
+    assert run.state().step == held
+    run.send(Command("continue"))
+    _wait(lambda: run.state().step > held)
+    with pytest.raises(ValueError, match="is running; stop it first"):
+        run.delete()
+    run.send(Command("stop"))
+    thread.join(30)
+    assert run.status() == "stopped"
+    last = run.state().step
+    assert (run.checkpoints / f"step_{last:06d}").is_dir()
+    with RunReader(run.db_path) as reader:
+        acknowledged = [e["detail"].get("command_id") for e in reader.events()]
+    assert acknowledged.count(pause.id) == 1 and list(run.inbox.iterdir()) == []
+
+
+def _wait(condition, seconds=30):
+    limit = time.time() + seconds
+    while not condition():
+        assert time.time() < limit, "waited too long"
+        time.sleep(0.02)
+
+
+def test_a_command_that_makes_no_sense_is_refused_and_the_run_goes_on(recipe, tmp_path):
+    config = parse_config(recipe)
+
+    def on_step(state, numbers):
+        if state.step == 1 and "train/kl" in numbers:
+            run = find_run(tmp_path, "one")
+            run.send(Command("set", {"overrides": ["seed=5"]}))
+            run.send(Command("set_rewards", {"functions": "nonsense"}))
+
+    assert launch.start(tmp_path, "one", config, on_step) == "completed"
+    with RunReader(tmp_path / "one" / "run.db") as reader:
+        notices = [e["detail"]["message"] for e in reader.events(kinds=["notice"])]
+    assert len(notices) == 2 and "seed: cannot be changed" in notices[0]
+
+
+def test_the_size_of_micro_batches_changes_nothing_but_rounding(recipe, tmp_path):
+    _, whole = train(tmp_path, "whole", recipe, num_steps=3)
+    optim = {"learning_rate": 3e-3, "micro_batch_tokens": 64}
+    _, small = train(tmp_path, "small", recipe, num_steps=3, optim=optim)
+    a, b = metrics(whole), metrics(small)
+    assert a.keys() == b.keys()
+    for key in a:
+        assert b[key] == pytest.approx(a[key], rel=1e-3, abs=2e-5), key
+
+
+def test_faulty_completions_are_left_out_and_counted(recipe, tmp_path):
+    source = (
+        "def picky(completion):\n"
+        "    if len(completion) % 3 == 1:\n"
+        "        raise KeyError('one')\n"
+        "    if len(completion) % 3 == 2:\n"
+        "        return float('nan')\n"
+        "    return float(len(completion))\n"
+    )
+    (tmp_path / "picky.py").write_text(source)
+    rewards = [{"path": str(tmp_path / "picky.py")}]
+    status, run = train(tmp_path, "one", recipe, rewards=rewards, num_steps=2)
+    assert status == "completed"
+    outcomes = set()
+    with RunReader(run.db_path) as reader:
+        for group in reader.groups(1) + reader.groups(2):
+            for one in group["rollouts"]:
+                expected = ("ok", "error", "nonfinite")[len(one["text"]) % 3]
+                assert one["outcome"] == expected
+                assert (one["reward"] is None) == (expected != "ok")
+                if expected != "ok":
+                    assert one["advantage"] is None
+                outcomes.add(expected)
+        assert outcomes == {"ok", "error", "nonfinite"}
+        assert any(
+            "line 3" in json.dumps(e["detail"]) or e["detail"].get("line") == 3
+            for e in reader.events(kinds=["reward_fault"])
+        )
+        assert all(value < 1 for _, value in reader.series("reward/error_fraction"))
+
+
+def test_an_update_that_is_not_finite_leaves_the_weights_alone(recipe, tmp_path, monkeypatch):
+    real, calls = trainer.update, []
+
+    def poisoned(accelerator, policy, optimizer, groups, batch, notes, config):
+        calls.append(1)
+        if len(calls) == 2:
+            notes.ref_K = notes.ref_K * float("nan")
+        before = [p.clone() for p in policy.model.parameters()]
+        result = real(accelerator, policy, optimizer, groups, batch, notes, config)
+        if len(calls) == 2:
+            for old, new in zip(before, policy.model.parameters(), strict=True):
+                assert torch.equal(old, new)
+            notes.ref_K = torch.zeros_like(notes.ref_K)
+            result.metrics["train/kl"] = 0.0
+        return result
+
+    monkeypatch.setattr(trainer, "update", poisoned)
+    status, run = train(tmp_path, "one", recipe, num_steps=4)
+    assert status == "completed"
+    with RunReader(run.db_path) as reader:
+        (event,) = reader.events(kinds=["nonfinite"])
+        assert event["step"] == 2 and event["detail"]["in_row"] == 1
+
+
+def test_a_full_disk_costs_a_checkpoint_not_the_run(recipe, tmp_path, monkeypatch):
+    real, calls = trainer.checkpoint.save, []
+
+    def failing(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(trainer.checkpoint, "save", failing)
+    status, run = train(tmp_path, "one", recipe)
+    assert status == "completed"
+    with RunReader(run.db_path) as reader:
+        (notice,) = reader.events(kinds=["notice"])
+        assert "No space left" in notice["detail"]["message"]
+        steps = [e["step"] for e in reader.events(kinds=["checkpoint"])]
+    assert steps == [3, 4, 6]  # step 2 failed, was owed, and came after step 3
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(recipe, tmp_path):
+    _, run = train(tmp_path, "one", recipe, num_steps=4)
+    for path in run.checkpoints.glob("step_*"):
+        (path / "optimizer.safetensors").write_bytes(b"x")
+    with pytest.raises(ValueError, match="no checkpoint is whole"):
+        launch.resume(run)
+
+
+def test_a_finished_run_goes_on_only_when_told_further(recipe, tmp_path):
+    _, short = train(tmp_path, "short", recipe, num_steps=4)
+    with pytest.raises(ValueError, match="all 4 steps are done"):
+        launch.resume(short)
+    short.send(Command("set", {"overrides": ["num_steps=6"]}))
+    assert launch.resume(short) == "completed"
+    _, whole = train(tmp_path, "whole", recipe, num_steps=6)
+    one, two = metrics(short), metrics(whole)
+    assert {k: v for k, v in one.items() if k != (4, "eval/accuracy")} == two
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": {"path": "/nonexistent/model"}}, "model.path: /nonexistent/model"),
+        ({"rollout": {"max_new_tokens": 500}}, "leaves room for 0"),
+        ({"rewards": [{"path": "/nonexistent.py"}]}, "rewards.0.path"),
+        ({"data": {"task": "file", "path": "/nonexistent.jsonl"}}, "is not a file"),
+    ],
+)
+def test_a_recipe_that_cannot_run_leaves_nothing_behind(recipe, tmp_path, change, message):
+    runs_dir = tmp_path / "runs"
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        train(runs_dir, "one", {**recipe, **change})
+    assert not runs_dir.exists()
+
+
+def test_a_model_folder_without_tokenizer_is_refused(recipe, random_model, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).write_bytes((random_model / name).read_bytes())
+    with pytest.raises(ValueError, match="has no tokenizer that can be loaded"):
+        train(tmp_path / "runs", "one", recipe, model={"path": str(bare)})
+
+
+def test_a_pickled_model_is_refused(recipe, random_model, tmp_path):
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    for file in random_model.iterdir():
+        if file.suffix != ".safetensors":
+            (evil / file.name).write_bytes(file.read_bytes())
+    torch.save(load_file(random_model / "model.safetensors"), evil / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="safetensors"):
+        train(tmp_path / "runs", "one", recipe, model={"path": str(evil)})
