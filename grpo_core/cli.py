@@ -16,9 +16,9 @@ import typer
 from grpo_core import cli_look
 from grpo_core.cli_options import RUNS, RunName, RunsDir, console, quiet_libraries
 from grpo_core.config import RunConfig
+from grpo_core.reader import RunReader
 from grpo_core.recipe import change_live, load_recipe
 from grpo_core.runs import Command, Run, RunState, find_run, free_name
-from grpo_core.store import RunReader
 
 app = typer.Typer(
     add_completion=False,

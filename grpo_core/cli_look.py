@@ -9,9 +9,9 @@ import typer
 from rich.table import Table
 
 from grpo_core.cli_options import RUNS, AsJson, RunName, RunsDir, console, quiet_libraries
+from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe
 from grpo_core.runs import Run, find_run, list_runs
-from grpo_core.store import RunReader
 
 app = typer.Typer()
 

@@ -15,11 +15,12 @@ from types import FrameType
 from typing import Any
 
 from grpo_core.config import RunConfig
+from grpo_core.reader import RunReader
 from grpo_core.recipe import change_live
 from grpo_core.records import Event
 from grpo_core.rewards import RewardFunction, from_dicts, load_version, save_version
 from grpo_core.runs import Command, Run
-from grpo_core.store import RunReader, RunWriter
+from grpo_core.store import RunWriter
 
 CHANGES = ("reward_version", "setting")
 

@@ -11,10 +11,10 @@ from grpo_core import checkpoint
 from grpo_core.config import RunConfig
 from grpo_core.journal import OnStep
 from grpo_core.prepare import prepare
+from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe, parse_config, to_yaml
 from grpo_core.rewards import RewardFunction, load_version, resolve
 from grpo_core.runs import Run, Status, check_free, create_run
-from grpo_core.store import RunReader
 from grpo_core.trainer import Trainer
 
 log = logging.getLogger("grpo_core")

@@ -1,4 +1,4 @@
-"""`run.db`: what a run wrote down. One connection writes (the trainer's), any number read.
+"""`run.db`: what a run writes down. One connection writes (the trainer's); see `reader.py`.
 
 WAL with `synchronous=FULL`: a step is one transaction, and what was acknowledged survives a power
 cut. Readers open the file read-only and keep no transaction open, so they never hold the writer up.
@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from grpo_core.records import EvalResult, Event, Group, Rollout, StepStats, TokenTrace
-from grpo_core.traces import pack_trace, unpack_trace
+from grpo_core.records import EvalResult, Event, Group, Rollout, StepStats
+from grpo_core.traces import pack_trace
 
 SCHEMA_VERSION = 1
 
@@ -186,141 +186,3 @@ class RunWriter:
 def _storable(text: str) -> str:
     """SQLite takes no lone surrogates; model text may hold anything."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-# --- reading -----------------------------------------------------------------------------------
-
-
-class RunReader:
-    """Short read-only queries on one run. Safe while the trainer writes; usable as a context."""
-
-    def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise FileNotFoundError(path)
-        self._db = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode=ro",
-            uri=True,
-            isolation_level=None,
-            timeout=5,
-            check_same_thread=False,
-        )
-        self._db.row_factory = sqlite3.Row
-
-    def __enter__(self) -> RunReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._db.close()
-
-    def _rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        return [dict(row) for row in self._db.execute(query, values).fetchall()]
-
-    def meta(self) -> dict[str, Any]:
-        """Facts about the run: schema, model, versions, machine."""
-        return {row["key"]: json.loads(row["value"]) for row in self._rows("SELECT * FROM meta")}
-
-    def attempt(self) -> int:
-        """Number of the newest attempt; 1 for a run that was never resumed."""
-        return self._db.execute("SELECT max(attempt) FROM attempts").fetchone()[0] or 0
-
-    def metrics(
-        self, since: int = 0, attempt: int = 0, names: list[str] | None = None
-    ) -> dict[str, Any]:
-        """Metric rows with `id > since`: `{attempt, truncated_after_step, last_id, rows}`.
-
-        `attempt` is the attempt of the caller's last answer (0 at first). When a resume has begun
-        a newer one, `truncated_after_step` is the step after which the caller's rows are void.
-        """
-        wanted = f" AND name IN ({','.join('?' * len(names))})" if names else ""
-        self._db.execute("BEGIN")  # the three reads see one state
-        try:
-            rows = self._rows(
-                f"SELECT id, step, name, value FROM metrics WHERE id > ?{wanted} ORDER BY id",
-                since,
-                *(names or []),
-            )
-            newest = self.attempt()
-            resumed = self._rows(
-                "SELECT min(resumed_from) AS step FROM attempts WHERE attempt > ?", attempt
-            )[0]["step"]
-        finally:
-            self._db.execute("COMMIT")
-        return {
-            "attempt": newest,
-            "truncated_after_step": resumed if attempt else None,
-            "last_id": rows[-1]["id"] if rows else since,
-            "rows": rows,
-        }
-
-    def series(self, name: str) -> list[tuple[int, float]]:
-        """`(step, value)` of one metric, by step."""
-        rows = self._rows("SELECT step, value FROM metrics WHERE name = ? ORDER BY step", name)
-        return [(row["step"], row["value"]) for row in rows]
-
-    def last_metrics(self) -> dict[str, float]:
-        """The newest value of every metric."""
-        rows = self._rows(
-            "SELECT name, value FROM metrics"
-            " WHERE id IN (SELECT max(id) FROM metrics GROUP BY name)"
-        )
-        return {row["name"]: row["value"] for row in rows}
-
-    def steps(self) -> list[dict[str, Any]]:
-        """All steps: `step, time, num_tokens, reward_version, attempt`."""
-        return self._rows("SELECT * FROM steps ORDER BY step")
-
-    def last_step(self) -> int | None:
-        """The newest finished step, None before the first."""
-        return self._db.execute("SELECT max(step) FROM steps").fetchone()[0]
-
-    def groups(self, step: int) -> list[dict[str, Any]]:
-        """The groups of one step with their completions, in sampling order."""
-        groups = self._rows("SELECT * FROM groups WHERE step = ? ORDER BY id", step)
-        for group in groups:
-            group["row"] = json.loads(group["row"])
-            group["rollouts"] = self._rollouts(group["id"])
-        return groups
-
-    def group_summaries(self, step: int) -> list[dict[str, Any]]:
-        """One short row a group, without the texts: `id, problem_id, prompt, answer, num, …`."""
-        return self._rows(
-            "SELECT g.id, g.problem_id, g.prompt, g.answer, count(*) AS num,"
-            " avg(r.reward) AS reward_mean, min(r.reward) AS reward_min,"
-            " max(r.reward) AS reward_max, sum(r.correct) AS num_correct,"
-            " avg(r.num_tokens) AS length_mean"
-            " FROM groups g JOIN rollouts r ON r.group_id = g.id WHERE g.step = ?"
-            " GROUP BY g.id ORDER BY g.id",
-            step,
-        )
-
-    def _rollouts(self, group_id: int) -> list[dict[str, Any]]:
-        rows = self._rows("SELECT * FROM rollouts WHERE group_id = ? ORDER BY idx", group_id)
-        for row in rows:
-            row["parts"] = json.loads(row["parts"])
-            row["correct"] = bool(row["correct"])
-        return rows
-
-    def trace(self, rollout_id: int) -> tuple[list[int], TokenTrace] | None:
-        """Token ids and per-token numbers of a completion, None where they were not kept."""
-        row = self._db.execute(
-            "SELECT blob FROM tokens WHERE rollout_id = ?", (rollout_id,)
-        ).fetchone()
-        return unpack_trace(row["blob"]) if row else None
-
-    def evals(self) -> list[dict[str, Any]]:
-        """All evaluations by step."""
-        return self._rows("SELECT * FROM evals ORDER BY step")
-
-    def events(self, since: int = 0, kinds: list[str] | None = None) -> list[dict[str, Any]]:
-        """Events with `id > since`, oldest first."""
-        wanted = f" AND kind IN ({','.join('?' * len(kinds))})" if kinds else ""
-        rows = self._rows(
-            f"SELECT * FROM events WHERE id > ?{wanted} ORDER BY id", since, *(kinds or [])
-        )
-        for row in rows:
-            row["detail"] = json.loads(row["detail"])
-        return rows

@@ -8,9 +8,9 @@ from smollm2 import gguf_file, make_folder
 
 from grpo_core import launch
 from grpo_core.cli import find_recipe
+from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe
 from grpo_core.runs import find_run
-from grpo_core.store import RunReader
 
 SHOWS_WORK = '''\
 import re

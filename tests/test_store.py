@@ -7,8 +7,9 @@ import sqlite3
 
 import pytest
 
+from grpo_core.reader import RunReader
 from grpo_core.records import EvalResult, Event, Group, Problem, Rollout, StepStats, TokenTrace
-from grpo_core.store import RunReader, RunWriter
+from grpo_core.store import RunWriter
 from grpo_core.traces import pack_trace, unpack_trace
 
 

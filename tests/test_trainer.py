@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from grpo_core import launch, trainer
+from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe, parse_config
 from grpo_core.rewards import from_source, to_dicts
 from grpo_core.runs import Command, find_run
-from grpo_core.store import RunReader
 
 DIGITS = "def digits(completion):\n    return sum(c.isdigit() for c in completion) / 10\n"
 SHORT = "def short(completion):\n    return -len(completion) / 50\n"

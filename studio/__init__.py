@@ -1,0 +1,3 @@
+"""The page: a Streamlit app behind a guard. It reads run folders and starts trainers; it never
+imports torch.
+"""

@@ -1,0 +1,109 @@
+"""The page's own components: their scripts, and one Python function for each.
+
+Streamlit looks for a packaged component's files in a package named like the distribution, which
+does not exist here. So each component's script is one line that imports the built file from our own
+route: it works from a checkout, an editable install and a wheel alike, a browser loads the file
+once, and it passes the guard. The sources are in `src/`, `npm ci && npm run build` makes `built/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+BUILT = Path(__file__).parent / "built"
+NAMES = ("editor", "group", "live", "runs")
+
+
+@cache
+def asset(file: str) -> bytes | None:
+    """The content of a built script, None for any other name."""
+    if file not in [f"{name}.js" for name in NAMES]:
+        return None
+    return (BUILT / file).read_bytes()
+
+
+def _loader(name: str) -> str:
+    content = asset(f"{name}.js") or b""
+    version = hashlib.sha256(content).hexdigest()[:12]
+    # Streamlit takes a text with a line break for a script, any other for a path.
+    return (
+        f"const url = window.location.origin + '/api/assets/{name}.js?v={version}';\n"
+        "export default async (component) => (await import(url)).default(component);\n"
+    )
+
+
+@cache
+def _component(name: str) -> Callable[..., Any]:
+    return st.components.v2.component(f"grpo_studio_{name}", js=_loader(name))
+
+
+def _nothing() -> None:
+    """A component's value is only there when a callback is named."""
+
+
+def runs(*, key: str, on_action: Callable[[], None]) -> None:
+    """The table of runs. `on_action`: `st.session_state[key].action` is `{kind, run}`."""
+    _component("runs")(key=key, data={"url": "/api/runs"}, on_action_change=on_action)
+
+
+def live(
+    *,
+    key: str,
+    run: str,
+    charts: list[dict[str, Any]],
+    tiles: list[dict[str, str]],
+    on_action: Callable[[], None],
+) -> None:
+    """The live view of a run. `on_action`: `st.session_state[key].action` is `{kind, step}`.
+
+    The page runs again when the run's status changes, and not otherwise.
+    """
+    data = {"run": run, "url": f"/api/runs/{run}", "charts": charts, "tiles": tiles}
+    _component("live")(key=key, data=data, on_action_change=on_action, on_status_change=_nothing)
+
+
+def group(*, key: str, run: str, group: dict[str, Any]) -> None:
+    """A prompt with its completions; `group` as `app_pages/inspector.py` makes it."""
+    _component("group")(key=key, data={"url": f"/api/runs/{run}", **group})
+
+
+def draft(key: str, code: str, revision: int) -> str:
+    """The text in the editor, before it is drawn: what was typed since, else `code`."""
+    typed = (st.session_state.get(key) or {}).get("draft") or {}
+    return str(typed["text"]) if typed.get("revision") == revision else code
+
+
+def editor(
+    *,
+    key: str,
+    code: str,
+    revision: int,
+    problems: list[dict[str, Any]],
+    words: list[dict[str, str]],
+    on_run: Callable[[], None],
+    height: int = 320,
+) -> None:
+    """A Python editor; `draft` reads it. `code` replaces the text only when `revision` changes.
+
+    `problems`: `{line, message, severity}` each, shown at the line. `words`: completions.
+    `on_run` is called on Ctrl-Enter and Ctrl-S.
+    """
+    _component("editor")(
+        key=key,
+        data={
+            "code": code,
+            "revision": revision,
+            "problems": problems,
+            "words": words,
+            "height": height,
+        },
+        default={"draft": None},
+        on_draft_change=_nothing,
+        on_run_change=on_run,
+    )

@@ -1,0 +1,154 @@
+"""What the pages show, read from run folders. Every read is short, read-only and bounded in size;
+a run that is being written, half written or damaged gives less, never an exception.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from grpo_core.config import RunConfig
+from grpo_core.reader import RunReader
+from grpo_core.recipe import parse_config
+from grpo_core.runs import Run, find_run, list_runs
+from studio.charts import thin
+
+T = TypeVar("T")
+
+SPARKLINE_POINTS = 48
+_runs_dir = Path("runs")
+
+
+def set_runs_dir(path: Path) -> None:
+    """Where the runs are; called once by the server before it answers anything."""
+    global _runs_dir
+    _runs_dir = path
+
+
+def runs_dir() -> Path:
+    """The folder of runs this studio shows."""
+    return _runs_dir
+
+
+def get_run(name: str | None) -> Run | None:
+    """The run called `name`, None if there is none (any more)."""
+    if not name:
+        return None
+    try:
+        return find_run(_runs_dir, name)
+    except ValueError:
+        return None
+
+
+def run_names() -> list[str]:
+    """Names of all runs, the newest first."""
+    return [run.name for run in list_runs(_runs_dir)]
+
+
+@contextmanager
+def opened(run: Run) -> Iterator[RunReader | None]:
+    """The run's database, None while it does not exist or cannot be opened."""
+    try:
+        reader = RunReader(run.db_path)
+        reader.attempt()  # fails on a file that has no tables yet, or is not a database
+    except (OSError, sqlite3.Error):
+        yield None
+        return
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def read(run: Run, query: Callable[[RunReader], T], default: Any) -> T:
+    """`query(reader)`, or `default` where there is nothing to read."""
+    with opened(run) as reader:
+        if reader is None:
+            return default
+        try:
+            return query(reader)
+        except sqlite3.Error:
+            return default
+
+
+def config_of(run: Run) -> RunConfig | None:
+    """The run's resolved recipe, None if it cannot be read (a newer version wrote it, say)."""
+    try:
+        return parse_config(yaml.safe_load(run.config_path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+
+
+# --- one run at a glance -------------------------------------------------------------------------
+
+_summaries: dict[str, tuple[Any, dict[str, Any]]] = {}
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """Status, progress and last numbers of a run, as the pages and `/api/runs` show it."""
+    state = run.state()
+    config_steps = 0 if state else getattr(config_of(run), "num_steps", 0)
+    now = time.time()
+    return {
+        "name": run.name,
+        "status": run.status(),
+        "step": state.step if state else 0,
+        "num_steps": state.num_steps if state else config_steps,
+        "phase": state.phase if state else "",
+        "message": state.message if state else "",
+        "heartbeat_age_s": round(max(0.0, now - state.heartbeat), 1) if state else None,
+        **_stored_summary(run),
+    }
+
+
+def _stored_summary(run: Run) -> dict[str, Any]:
+    """The part of the summary that comes from the database; read again only when that changed."""
+    stamp = _stamp(run)
+    known = _summaries.get(str(run.path))
+    if known and known[0] == stamp:
+        return known[1]
+    fresh = read(run, _read_summary, {"started": None, "accuracy": None, "sparkline": []})
+    if fresh["started"] is None:
+        fresh = {**fresh, "started": run.config_path.stat().st_mtime}
+    _summaries[str(run.path)] = (stamp, fresh)
+    return fresh
+
+
+def _read_summary(reader: RunReader) -> dict[str, Any]:
+    accuracy = reader.series("eval/accuracy")
+    _, rewards = thin(*reader.points("reward/mean"), SPARKLINE_POINTS)
+    return {
+        "started": reader.first_time(),
+        "accuracy": accuracy[-1][1] if accuracy else None,
+        "accuracy_first": accuracy[0][1] if accuracy else None,
+        "sparkline": [round(value, 5) for value in rewards],
+    }
+
+
+def _stamp(run: Run) -> Any:
+    """Changes whenever the database was written to."""
+    stamps = []
+    for path in (run.db_path, run.db_path.with_name("run.db-wal")):
+        try:
+            stat = path.stat()
+            stamps.append((stat.st_mtime_ns, stat.st_size))
+        except OSError:
+            stamps.append((0, 0))
+    return tuple(stamps)
+
+
+def overview() -> list[dict[str, Any]]:
+    """A summary of every run, the newest first."""
+    rows = []
+    for run in list_runs(_runs_dir):
+        try:
+            rows.append(summary(run))
+        except OSError:
+            continue  # deleted while we looked
+    return rows

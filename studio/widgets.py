@@ -1,0 +1,156 @@
+"""Pieces that several pages use. Text of users, models and trainers only goes through widgets that
+show text: never Markdown, never HTML (an image in Markdown would make the browser call its host).
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import streamlit as st
+
+from grpo_core.runs import Command, Run
+from studio import data
+
+RUNS_PAGE = "app_pages/runs.py"
+NEW_RUN_PAGE = "app_pages/new_run.py"
+LIVE_PAGE = "app_pages/live.py"
+INSPECTOR_PAGE = "app_pages/inspector.py"
+LAB_PAGE = "app_pages/reward_lab.py"
+
+MAX_TEXT = 20_000
+"""Characters of one text on a page."""
+PROBLEM = "problem"
+"""Session key: what went wrong with the last click, one sentence."""
+
+
+def cut(text: str) -> str:
+    """The text, or its beginning where it is longer than a person reads and a browser likes."""
+    more = len(text) - MAX_TEXT
+    return text if more <= 0 else f"{text[:MAX_TEXT]}\n… {more:,} more characters"
+
+
+def problem(message: str, title: str = "That did not work") -> None:
+    """A sentence about what is wrong and what to do, shown as plain text."""
+    with st.container(border=True):
+        st.badge(title, icon=":material/error:", color="red")
+        st.text(message)
+
+
+def show_problem() -> None:
+    """What went wrong with the last click, once."""
+    message = st.session_state.pop(PROBLEM, None)
+    if message:
+        problem(message)
+
+
+def pick_run() -> Run | None:
+    """The run selector that the pages share; its choice stands in the address (`?run=…`)."""
+    names = data.run_names()
+    if not names:
+        nothing_yet("There is no run to show yet.")
+        return None
+    wanted = _from_address("run") or st.session_state.get("run")
+    st.session_state["run"] = wanted if wanted in names else names[0]
+    name = st.selectbox(
+        "Run", names, key="run", persist_state="session", width=320, label_visibility="collapsed"
+    )
+    _to_address("run", name)
+    return data.get_run(name)
+
+
+# Not `bind="query-params"`: with a bound widget on the page `st.switch_page` raises, whatever it is
+# given, so that no button and no point of a curve could lead to another page (Streamlit 1.67).
+
+
+def _from_address(name: str) -> str | None:
+    """What the address says, if a link or a person changed it since we last wrote it."""
+    text = st.query_params.get(name)
+    return text if text != st.session_state.get(f"address_{name}") else None
+
+
+def _to_address(name: str, value: object) -> None:
+    st.session_state[f"address_{name}"] = str(value)
+    if st.query_params.get(name) != str(value):
+        st.query_params[name] = str(value)
+
+
+def _go_to(step: int) -> None:
+    """Show this step (for callbacks)."""
+    st.session_state["step"] = step
+
+
+def pick_step(run: Run) -> int | None:
+    """The step selector; its choice stands in the address (`?step=…`). None before the first."""
+    steps = data.read(run, lambda reader: reader.steps_with_groups(), [])
+    if not steps:
+        return None
+    text = _from_address("step") or ""
+    wanted = int(text) if text.isdecimal() else st.session_state.get("step") or steps[-1]
+    st.session_state["step"] = max((s for s in steps if s <= wanted), default=steps[0])
+    step = int(
+        st.number_input(
+            "Step",
+            min_value=steps[0],
+            max_value=steps[-1],
+            step=1,
+            key="step",
+            persist_state="session",
+            width=150,
+            label_visibility="collapsed",
+            icon=":material/footprint:",
+        )
+    )
+    st.button("Latest", on_click=_go_to, args=(steps[-1],), disabled=step == steps[-1])
+    _to_address("step", step)
+    return step
+
+
+def nothing_yet(sentence: str) -> None:
+    """The empty state of a page, with the way out of it. `sentence` is a constant."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.space("small")
+        st.text(sentence)
+        st.page_link(NEW_RUN_PAGE, label="Start a run", icon=":material/add_circle:")
+        st.space("small")
+
+
+def request_id(key: str) -> str:
+    """The id of the next start from this place; the same until `forget_request` is called."""
+    if key not in st.session_state:
+        st.session_state[key] = secrets.token_hex(16)
+    return str(st.session_state[key])
+
+
+def forget_request(key: str) -> None:
+    """The next start is a new one."""
+    st.session_state.pop(key, None)
+
+
+def command(name: str, kind: str) -> None:
+    """Send pause, continue or stop to a run; what goes wrong is shown by `show_problem`."""
+    run = data.get_run(name)
+    if run is None:
+        st.session_state[PROBLEM] = f"{name}: this run is gone"
+    elif not run.is_live():
+        st.session_state[PROBLEM] = f"{name}: is {run.status()}; there is nothing to {kind}"
+    else:
+        send(run, Command(kind))
+
+
+def send(run: Run, wish: Command) -> bool:
+    """Leave a command for the trainer; False, and a sentence, where the disk refuses."""
+    try:
+        run.send(wish)
+    except OSError as error:
+        st.session_state[PROBLEM] = f"{run.inbox}: {error.strerror}"
+        return False
+    return True
+
+
+def open_run(page: str, name: str, step: int | None = None) -> None:
+    """Go to a page of a run; for callbacks and scripts."""
+    # Not as query parameters: the selectors write those when they are drawn.
+    st.session_state["run"] = name
+    if step is not None:
+        st.session_state["step"] = step
+    st.switch_page(page)

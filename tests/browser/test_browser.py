@@ -1,0 +1,313 @@
+"""What only a real browser shows: scripts of the components, zoom, keys, reconnecting, the CSP."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser.recorded import record_run
+from grpo_core.runs import Run, list_runs
+from grpo_core.store import RunWriter
+
+HERE = Path(__file__).resolve().parent
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), "")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+HOSTILE = (
+    "<script>window.hacked=1</script>"
+    "<img src='http://evil.example/a.png' onerror='window.hacked=1'>"
+    "![x](http://evil.example/b.png)<svg onload='window.hacked=1'></svg>"
+    "\u202e\u0000\x1b[31m</div>"
+)
+
+
+class Studio:
+    """A server process and its link; it can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.runs_dir = folder, folder / "runs"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.num = 0
+        self.cwd: Path | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.num += 1
+        self.output = self.folder / f"output-{self.num}.txt"
+        with self.output.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, str(HERE / "serve.py"), str(self.port), str(self.runs_dir)],
+                stdout=file, stderr=file, start_new_session=True, cwd=self.cwd,
+            )  # fmt: skip
+        wait_for(lambda: bool(self.links()), 30)
+
+    def links(self) -> list[str]:
+        return re.findall(r"http://\S+token=\S+", self.output.read_text())
+
+    def kill(self) -> None:
+        assert self.process
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def wait_for(condition: Callable[[], Any], timeout: float = 15.0) -> Any:
+    deadline = time.monotonic() + timeout
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    if not CHROMIUM:
+        message = "no Chromium on this machine"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    playwright = pytest.importorskip("playwright.sync_api").sync_playwright().start()
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield browser
+    browser.close()
+    playwright.stop()
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    studio = Studio(tmp_path_factory.mktemp("studio"))
+    record_run(studio.runs_dir, "recorded", until=40, short_from=30)
+    studio.start()
+    yield studio
+    studio.kill()
+    for run in list_runs(studio.runs_dir):
+        state = run.state()
+        if state and run.is_live() and state.pid != os.getpid():
+            os.kill(state.pid, signal.SIGKILL)
+
+
+class Tab:
+    """A page with everything it asked for and complained about."""
+
+    def __init__(self, browser: Any, studio: Studio, scheme: str = "light") -> None:
+        self.context = browser.new_context(
+            color_scheme=scheme, viewport={"width": 1400, "height": 1000}
+        )
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(15_000)
+        self.foreign: list[str] = []
+        self.errors: list[str] = []
+        own = f"127.0.0.1:{studio.port}/"
+        self.page.on("request", lambda request: self._note(request.url, own))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        self.studio = studio
+
+    def _note(self, url: str, own: str) -> None:
+        if not url.startswith(("data:", "blob:", f"http://{own}", f"ws://{own}")):
+            self.foreign.append(url)
+
+    def enter(self) -> Tab:
+        """Open the link, or ask for a fresh one as a person with a used link would."""
+        self.page.goto(self.studio.links()[-1])
+        if self.page.get_by_text("Open the link that stands in the terminal").count():
+            num = len(self.studio.links())
+            self.page.goto(f"http://127.0.0.1:{self.studio.port}/")
+            wait_for(lambda: len(self.studio.links()) >= num)
+            self.page.goto(self.studio.links()[-1])
+        self.settled()
+        self.errors.clear()
+        return self
+
+    def go(self, path: str) -> None:
+        self.page.goto(f"http://127.0.0.1:{self.studio.port}/{path}")
+        self.settled()
+
+    def settled(self) -> None:
+        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+
+    def number(self, name: str) -> int:
+        """A counter of the live component."""
+        return int(self.page.locator(f"[data-{name}]").first.get_attribute(f"data-{name}"))
+
+    def close(self) -> None:
+        self.context.close()
+
+
+@pytest.fixture
+def tab(chromium: Any, studio: Studio) -> Iterator[Tab]:
+    tab = Tab(chromium, studio)
+    yield tab.enter()
+    tab.close()
+
+
+def test_every_page_opens_and_nothing_leaves_the_machine(tab: Tab) -> None:
+    for path, seen in (
+        ("", "button.name"), ("new", "text=Start the run"), ("live?run=recorded", ".tile"),
+        ("inspector?run=recorded&step=7", ".row"), ("lab?run=recorded&step=7", ".cm-content"),
+    ):  # fmt: skip
+        tab.go(path)
+        tab.page.wait_for_selector(seen)
+    tab.page.wait_for_timeout(500)
+    assert tab.foreign == []
+    # Streamlit probes for its own base path on a deep link; nothing else may fail or be blocked.
+    assert [error for error in tab.errors if "404" not in error] == []
+    shown = tab.page.evaluate("location.href + document.documentElement.outerHTML")
+    assert not any(link.partition("token=")[2] in shown for link in tab.studio.links())
+
+
+def test_links_restore_what_they_name(tab: Tab) -> None:
+    tab.go("inspector?run=recorded&step=7")
+    tab.page.wait_for_selector(".row")
+    assert tab.page.get_by_label("Step", exact=True).input_value() == "7"
+    assert "run=recorded" in tab.page.url and "step=7" in tab.page.url
+    tab.page.reload()
+    tab.page.wait_for_selector(".row")
+    assert tab.page.get_by_label("Step", exact=True).input_value() == "7"
+
+
+def test_start_from_the_page_then_the_server_dies(chromium: Any, studio: Studio) -> None:
+    """One click starts a run; the tab closes, the server is killed; the run never stopped."""
+    first = Tab(chromium, studio).enter()
+    first.page.get_by_role("button", name="Start the bundled run").click()
+    first.page.wait_for_selector(".tile")
+    wait_for(lambda: first.number("step") >= 3, 20)
+    assert "run=bundled-1" in first.page.evaluate("location.href")
+    first.close()
+    studio.kill()
+    run = Run(studio.runs_dir / "bundled-1")
+    state = run.state()
+    assert state
+    wait_for(lambda: (run.state() or state).step >= state.step + 3)
+    studio.start()
+    again = Tab(chromium, studio).enter()
+    again.go("live?run=bundled-1")
+    again.page.wait_for_selector(".tile")
+    wait_for(lambda: again.number("step") >= state.step + 3)
+    points = int(again.page.locator("[aria-label=Loss]").get_attribute("data-num") or 0)
+    assert points >= state.step + 3, "the whole curve, from the first step on"
+    badge = again.page.locator(".head .badge")
+    os.kill(state.pid, signal.SIGKILL)
+    wait_for(lambda: badge.inner_text() == "crashed", 5)
+    again.page.get_by_role("button", name="Resume").click()
+    wait_for(lambda: badge.inner_text() == "running")
+    again.page.get_by_role("button", name="Stop").click()
+    wait_for(lambda: badge.inner_text() == "stopped")
+    assert run.status() == "stopped"
+    again.close()
+
+
+def test_zoom_stays_and_a_click_opens_the_step(tab: Tab, studio: Studio) -> None:
+    run = record_run(studio.runs_dir, "growing", until=30)
+    tab.go("live?run=growing")
+    tab.page.wait_for_selector(".u-over")
+    wait_for(lambda: tab.number("step") == 30)
+    box = tab.page.locator("[aria-label=Loss] .u-over").bounding_box()
+    y = box["y"] + box["height"] / 2
+    tab.page.mouse.move(box["x"] + box["width"] / 3, y)
+    tab.page.mouse.down()
+    tab.page.mouse.move(box["x"] + box["width"] * 2 / 3, y, steps=5)
+    tab.page.mouse.up()
+    root = tab.page.locator("[data-zoom]").first
+    zoom = wait_for(lambda: root.get_attribute("data-zoom"))
+    low, high = map(float, zoom.split("-"))
+    assert 9 < low < 11 and 19 < high < 21
+    writer = RunWriter(run.db_path)
+    for step in range(31, 34):
+        for name in ("train/loss", "reward/mean"):
+            writer._insert_metrics(step, {name: 0.5})
+        polls = tab.number("polls")
+        wait_for(lambda before=polls: tab.number("polls") > before + 1)
+    writer.close()
+    assert tab.number("step") == 33, "the new points arrived"
+    assert root.get_attribute("data-zoom") == zoom, "and the view stayed"
+    tab.page.mouse.move(box["x"] + box["width"] / 2, y)
+    wait_for(lambda: re.match(r"step 1[45]", tab.page.locator(".hover").inner_text()))
+    tab.page.mouse.click(box["x"] + box["width"] / 2, y)
+    tab.page.wait_for_selector(".row")
+    assert re.search(r"/inspector\?.*step=1[45]", tab.page.evaluate("location.href"))
+
+
+def test_curves_forget_what_a_resume_undid(tab: Tab, studio: Studio) -> None:
+    run = record_run(studio.runs_dir, "resumed", until=30, short_from=25)
+    tab.go("live?run=resumed")
+    tab.page.wait_for_selector(".u-over")
+    wait_for(lambda: tab.number("step") == 30)
+    tab.page.get_by_text("Reward parts").wait_for()
+    loss = tab.page.locator("[aria-label=Loss]")
+    assert loss.get_attribute("data-num") == "30"
+    writer = RunWriter(run.db_path, truncate_after=20)
+    writer._insert_metrics(21, {"train/loss": 0.5, "reward/mean": 0.5})
+    writer.close()
+    wait_for(lambda: loss.get_attribute("data-num") == "21")
+    assert tab.number("step") == 21
+
+
+def test_editor_types_marks_and_runs(tab: Tab) -> None:
+    tab.go("lab?run=recorded&step=7")
+    editor = tab.page.locator(".cm-content")
+    editor.click()
+    tab.page.keyboard.press("Control+a")
+    tab.page.keyboard.type("def shorter(completion):\nreturn -len(completion) /")
+    marks = tab.page.locator(".cm-editor")
+    wait_for(lambda: marks.get_attribute("data-problems") == "1")
+    tab.page.keyboard.type(" 7")
+    wait_for(lambda: marks.get_attribute("data-problems") == "0")
+    tab.page.keyboard.press("Control+Enter")
+    tab.page.get_by_text("128 completions scored").wait_for()
+    assert "shorter" in editor.inner_text(), "the text stayed through every run of the page"
+
+
+def test_model_text_is_only_text(tab: Tab, studio: Studio) -> None:
+    run = record_run(studio.runs_dir, "hostile", until=2)
+    writer = RunWriter(run.db_path)
+    for table, columns in (("rollouts", "text error printed"), ("groups", "prompt answer")):
+        for column in columns.split():
+            writer._db.execute(f"UPDATE {table} SET {column} = ?", (HOSTILE,))
+    writer.close()
+    tab.go("inspector?run=hostile&step=1")
+    tab.page.wait_for_selector(".row")
+    assert "<script>" in tab.page.locator(".text").first.inner_text()
+    tab.page.get_by_role("button", name="log-prob").click()
+    tab.page.wait_for_selector(".token")
+    tab.go("lab?run=hostile&step=1")
+    tab.page.wait_for_selector(".cm-content")
+    tab.page.get_by_role("button", name="Try it").click()
+    tab.page.get_by_text("16 completions scored").or_(
+        tab.page.get_by_text("128 completions scored")
+    ).wait_for()
+    tab.page.wait_for_timeout(300)
+    assert tab.foreign == [] and tab.page.evaluate("window.hacked") is None
+
+
+def test_delete_asks_and_dark_is_dark(chromium: Any, studio: Studio) -> None:
+    record_run(studio.runs_dir, "to-delete", until=1, status="stopped")
+    tab = Tab(chromium, studio, scheme="dark").enter()
+    background = tab.page.evaluate(
+        "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+    )
+    assert max(map(int, re.findall(r"\d+", background)[:3])) < 40
+    tab.page.get_by_role("button", name="delete to-delete").click()
+    tab.page.get_by_role("button", name="Keep it").click()
+    tab.page.get_by_role("dialog").wait_for(state="detached")
+    assert (studio.runs_dir / "to-delete").exists()
+    tab.page.get_by_role("button", name="delete to-delete").click()
+    tab.page.get_by_role("button", name="Delete it").click()
+    wait_for(lambda: not (studio.runs_dir / "to-delete").exists())
+    tab.page.get_by_role("button", name="delete to-delete").wait_for(state="detached")
+    tab.close()

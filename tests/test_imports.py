@@ -1,0 +1,101 @@
+"""Who may import whom: light never imports heavy, the page never loads torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Modules without torch, in the order of the datum; each may import those named with it.
+LIGHT = {
+    "assets": set(),
+    "config": set(),
+    "records": set(),
+    "arithmetic": set(),
+    "grading": set(),
+    "advantages": set(),
+    "traces": {"records"},
+    "runs": set(),
+    "recipe": {"config"},
+    "tasks": {"arithmetic", "config", "records"},
+    "rewards": {"assets", "config"},
+    "sandbox_worker": set(),
+    "sandbox_process": {"records"},
+    "sandbox": {"sandbox_process"},
+    "scorer": {"records", "rewards", "sandbox", "sandbox_process"},
+    "store": {"records", "traces"},
+    "reader": {"records", "traces"},
+}
+HEAVY = {"torch", "transformers", "accelerate", "datasets", "pyarrow", "peft"}
+
+
+def imports(path: Path, everywhere: bool = False) -> set[str]:
+    """Modules imported at module level; `everywhere` also inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def own(names: set[str]) -> set[str]:
+    return {name.split(".")[1] for name in names if name.startswith("grpo_core.")}
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_a_light_module_imports_only_what_it_may(module):
+    names = imports(ROOT / "grpo_core" / f"{module}.py")
+    assert not {name.split(".")[0] for name in names} & HEAVY
+    assert own(names) - {""} <= LIGHT[module] | {module}
+
+
+@pytest.mark.parametrize("module", ["losses", "advantages"])
+def test_losses_and_advantages_take_numbers_not_the_config(module):
+    assert not own(imports(ROOT / "grpo_core" / f"{module}.py", everywhere=True))
+
+
+def test_the_engine_knows_token_ids_only():
+    for path in (ROOT / "grpo_core" / "engine").glob("*.py"):
+        assert own(imports(path, everywhere=True)) <= {"engine", "records"}, path.name
+
+
+def test_the_studio_imports_only_the_light_side():
+    for path in (ROOT / "studio").rglob("*.py"):
+        names = imports(path, everywhere=True)
+        assert not {name.split(".")[0] for name in names} & HEAVY, path
+        assert own(names) <= set(LIGHT), path
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_the_command_line_and_the_page_load_no_torch():
+    heavy = sorted(HEAVY - {"pyarrow"})  # streamlit itself knows pyarrow
+    code = (
+        "import sys, grpo_core.cli, grpo_core.rewards, grpo_core.tasks, grpo_core.store\n"
+        "import studio.app\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    assert run(code) == "[]"
+
+
+def test_light_modules_load_in_a_fraction_of_a_second():
+    """A generous bound that a stray `import torch` (seconds) would break."""
+    code = (
+        "import time; t = time.perf_counter()\n"
+        "import grpo_core.config, grpo_core.recipe, grpo_core.store, grpo_core.runs\n"
+        "print(time.perf_counter() - t)"
+    )
+    assert min(float(run(code)) for _ in range(2)) < 2.0
