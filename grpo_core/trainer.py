@@ -55,6 +55,7 @@ class Trainer:
             self.policy.model.parameters(),
             lr=config.optim.learning_rate,
             weight_decay=config.optim.weight_decay,
+            fused=True,  # one pass over the weights instead of about ten
         )
         self.optimizer = self.accelerator.prepare(optimizer)
         self.start, self.skipped = 0, 0
