@@ -31,7 +31,8 @@ def prepare(config: RunConfig, weights: Path | None = None) -> Prepared:
     task = load_task(config.data, config.evaluation.num_problems)
     on_gpu = torch.cuda.is_available()
     half = config.model.precision == "bf16" or (config.model.precision == "auto" and on_gpu)
-    accelerator = Accelerator(mixed_precision="bf16" if half else "no")
+    # CUDA or the CPU: Apple's GPU lacks the float64 that sampling counts on
+    accelerator = Accelerator(mixed_precision="bf16" if half else "no", cpu=not on_gpu)
     if accelerator.num_processes > 1:
         raise ValueError("training takes one process; start it without a launcher of several")
     policy = load_policy(config.model.path, accelerator.device, weights)
