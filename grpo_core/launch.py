@@ -35,7 +35,8 @@ def resume(run: Run, on_step: OnStep | None = None) -> Status:
 
     ValueError when it is being trained, has nothing left to do, or cannot be gone on with.
     """
-    with run.lock(), _logging_to(run.log_path):
+    # A trainer that has just said `stopped` still has its files to close.
+    with run.lock(wait_s=10), _logging_to(run.log_path):
         config = load_recipe(run.config_path)
         path, passed_over = resume_point(run)
         config, functions = settings_at(run, config, path)

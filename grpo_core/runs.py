@@ -130,18 +130,19 @@ class Run:
     # --- the lock --------------------------------------------------------------------------
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Held by the one trainer of this run; ValueError when another holds it.
+    def lock(self, wait_s: float = 0.0) -> Iterator[None]:
+        """Held by the one trainer of this run; ValueError when another holds it after `wait_s`.
 
         `flock` on a descriptor that exec'd children do not inherit: the kernel frees it even
         after SIGKILL, and a reward worker that lives a moment longer does not keep it.
         """
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"{self.name}: another process is training this run") from None
+            deadline = time.monotonic() + wait_s
+            while not _try_lock(descriptor):
+                if time.monotonic() >= deadline:
+                    raise ValueError(f"{self.name}: another process is training this run")
+                time.sleep(0.05)
             yield
         finally:
             os.close(descriptor)
@@ -154,6 +155,14 @@ class Run:
         trash = self.path.with_name(f".trash-{self.name}-{uuid.uuid4().hex[:8]}")
         self.path.rename(trash)
         shutil.rmtree(trash)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_process(pid: int, create_time: float) -> bool:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -87,10 +88,10 @@ def test_one_trainer_at_a_time_and_a_kill_frees_the_lock(tmp_path):
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(ValueError, match="another process is training"), run.lock():
         pass
-    holder.kill()
-    holder.wait()
-    with run.lock():
+    threading.Timer(0.3, holder.kill).start()
+    with run.lock(wait_s=10):  # one that is about to end is waited for
         pass
+    holder.wait()
 
 
 def test_delete_spares_a_live_run(tmp_path):

@@ -45,7 +45,8 @@ def main() -> None:
             with RunReader(run.db_path) as reader:
                 last = (reader.last_step() or 0) // 20 * 20
             config = load_recipe(run.config_path)
-            train(run, Recorder(run, truncate_after=last), last, config.num_steps)
+            # from the beginning, what was written before goes, the evaluation of step 0 included
+            train(run, Recorder(run, truncate_after=last or -1), last, config.num_steps)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
