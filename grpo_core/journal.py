@@ -71,12 +71,12 @@ class Journal:
         self.state.step = stats.step
         metrics = stats.metrics
         log.info(
-            "step %d/%d: reward %s, accuracy %.3f, kl %.4f, length %.1f, %.2f s",
+            "step %d/%d: reward %s, accuracy %.3f, kl %s, length %.1f, %.2f s",
             stats.step,
             self.state.num_steps,
             f"{metrics['reward/mean']:.3f}" if "reward/mean" in metrics else "none",
             metrics["train/accuracy"],
-            metrics["train/kl"],
+            f"{metrics['train/kl']:.4f}" if "train/kl" in metrics else "none",
             metrics["completion/length_mean"],
             metrics["time/step_s"],
         )

@@ -72,11 +72,10 @@ def token_weights(sequence_K: Tensor, lengths_N: Tensor, aggregation: str) -> Te
 
 @dataclass
 class LossParts:
-    """What `policy_loss` hands back: the scalar to minimise and sums for the metrics."""
+    """What `policy_loss` hands back: the scalar to minimise and how many tokens it clipped."""
 
     loss: Tensor
     num_clipped: Tensor
-    ratio_K: Tensor
 
 
 def policy_loss(
@@ -110,4 +109,4 @@ def policy_loss(
         loss_K = loss_K - entropy_coefficient * entropy_K[live]
     with torch.no_grad():
         num_clipped = is_clipped(ratio_K, advantage_K, clip_low, clip_high).sum()
-    return LossParts((loss_K * weight_K).sum(), num_clipped, ratio_K.detach())
+    return LossParts((loss_K * weight_K).sum(), num_clipped)

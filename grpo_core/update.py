@@ -5,6 +5,7 @@ Shape letters: N completions of the step, K their tokens; see `batch.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -225,6 +226,8 @@ def _summarise(
         result.metrics["train/loss"] = sum(losses) / len(losses)
         result.metrics["train/grad_norm"] = sum(norms) / len(norms)
         result.metrics["train/clip_fraction"] = clipped / (num_live * len(losses))
+    # a NaN is no point of a curve, and the database takes none; `nonfinite` tells of it
+    result.metrics = {k: value for k, value in result.metrics.items() if math.isfinite(value)}
 
 
 def fill_traces(
