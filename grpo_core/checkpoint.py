@@ -20,9 +20,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from grpo_core.policy import Policy
+from grpo_core.learner import Learner
 
 MANIFEST = "MANIFEST.json"
+OPTIMIZER, CRITIC = "optimizer.safetensors", "critic.safetensors"
+CRITIC_OPTIMIZER, REFERENCE = "critic_optimizer.safetensors", "reference.safetensors"
 
 
 @dataclass
@@ -38,17 +40,20 @@ class Position:
     python_rng: list[Any] = field(default_factory=list)
 
 
-def save(
-    folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, position: Position
-) -> Path:
+def save(folder: Path, learner: Learner, position: Position) -> Path:
     """Write the checkpoint of `position.step`. After an OSError nothing is left of it."""
     target = folder / f"step_{position.step:06d}"
     temporary = folder / f".tmp-{target.name}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        policy.model.save_pretrained(temporary / "model")
-        policy.tokenizer.save_pretrained(temporary / "model")
-        save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
+        learner.policy.model.save_pretrained(temporary / "model")
+        learner.policy.tokenizer.save_pretrained(temporary / "model")
+        save_file(_optimizer_tensors(learner.optimizer), temporary / OPTIMIZER)
+        if learner.critic is not None and learner.critic_optimizer is not None:
+            save_file(_weights(learner.critic), temporary / CRITIC)
+            save_file(_optimizer_tensors(learner.critic_optimizer), temporary / CRITIC_OPTIMIZER)
+        if learner.moving is not None:
+            save_file(_weights(learner.moving), temporary / REFERENCE)
         save_file(_random_states(), temporary / "random.safetensors")
         version, internal, gauss = random.getstate()
         position.python_rng = [version, list(internal), gauss]
@@ -146,9 +151,25 @@ def read_position(path: Path) -> Position:
 # --- state that is not weights -------------------------------------------------------------------
 
 
-def restore(path: Path, optimizer: torch.optim.Optimizer, position: Position) -> None:
-    """Optimizer and random states of a checkpoint (the weights come through `load_policy`)."""
-    tensors = load_file(path / "optimizer.safetensors")
+def restore(path: Path, learner: Learner, position: Position) -> None:
+    """All that the checkpoint holds beside the policy, whose weights come through `load_policy`."""
+    _restore_optimizer(path / OPTIMIZER, learner.optimizer)
+    if learner.critic is not None and learner.critic_optimizer is not None:
+        _restore_weights(path / CRITIC, learner.critic)
+        _restore_optimizer(path / CRITIC_OPTIMIZER, learner.critic_optimizer)
+    if learner.moving is not None:
+        _restore_weights(path / REFERENCE, learner.moving)
+    states = load_file(path / "random.safetensors")
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available():
+        devices = range(torch.cuda.device_count())
+        torch.cuda.set_rng_state_all([states[f"cuda{i}"] for i in devices if f"cuda{i}" in states])
+    version, internal, gauss = position.python_rng
+    random.setstate((version, tuple(internal), gauss))
+
+
+def _restore_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
+    tensors = load_file(path)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
@@ -158,13 +179,21 @@ def restore(path: Path, optimizer: torch.optim.Optimizer, position: Position) ->
     if state and max(state) >= len(parameters):
         raise ValueError(f"{path}: its optimizer state belongs to another model")
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    states = load_file(path / "random.safetensors")
-    torch.set_rng_state(states["cpu"])
-    if torch.cuda.is_available():
-        devices = range(torch.cuda.device_count())
-        torch.cuda.set_rng_state_all([states[f"cuda{i}"] for i in devices if f"cuda{i}" in states])
-    version, internal, gauss = position.python_rng
-    random.setstate((version, tuple(internal), gauss))
+
+
+@torch.no_grad()
+def _restore_weights(path: Path, model: torch.nn.Module) -> None:
+    tensors = load_file(path)
+    weights = dict(model.named_parameters())
+    if tensors.keys() != weights.keys():
+        raise ValueError(f"{path}: its weights belong to another model")
+    for name, weight in weights.items():
+        weight.copy_(tensors[name])
+
+
+def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Trained weights; tied ones stand once."""
+    return {name: weight.detach().contiguous() for name, weight in model.named_parameters()}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

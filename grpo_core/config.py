@@ -6,40 +6,12 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.config import JsonDict
+from pydantic import Field, model_validator
 
-Advantage = Literal["mean", "loo", "zscore"]
-Aggregation = Literal["seq_sum", "seq_mean", "token_mean"]
-KlEstimator = Literal["k1", "k2", "k3"]
-
-LIVE: JsonDict = {"live": True}
-"""Marks a knob that `grpo-studio set` may change while the run goes on."""
-
-# A row fixes what an algorithm's paper fixes. `as_written` is the text this product follows:
-# R - mean, sum over tokens, mean over the group, symmetric clip, and a KL to the initial policy
-# outside the token sum, which only a k1 in the reward estimates without bias.
-# `deepseekmath`: arXiv 2402.03300, equations 3 and 4 (per-sequence mean, z-score, k3 in the loss).
-ALGORITHMS: dict[str, dict[str, Any]] = {
-    "as_written": {
-        "advantage": "mean",
-        "aggregation": "seq_sum",
-        "kl_estimator": "k1",
-        "kl_place": "reward",
-    },
-    "deepseekmath": {
-        "advantage": "zscore",
-        "aggregation": "seq_mean",
-        "kl_estimator": "k3",
-        "kl_place": "loss",
-    },
-}
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values do not change behind one's back."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from grpo_core.algorithm_config import AlgorithmConfig, CriticConfig
+from grpo_core.algorithms import ALGORITHMS
+from grpo_core.compatibility import NEEDS_NO_GROUP
+from grpo_core.sections import LIVE, Section
 
 
 class ModelConfig(Section):
@@ -120,7 +92,7 @@ class RewardConfig(Section):
 class RolloutConfig(Section):
     prompts_per_step: int = Field(16, ge=1, le=4096, description="Prompts drawn for each step.")
     group_size: int = Field(
-        8, ge=2, le=1024, description="Completions sampled for each prompt; they are compared."
+        8, ge=1, le=1024, description="Completions sampled for each prompt; they are compared."
     )
     max_new_tokens: int = Field(
         64, ge=1, le=32768, description="A completion that has not ended by then is cut off."
@@ -137,72 +109,6 @@ class RolloutConfig(Section):
     )
 
 
-class AlgorithmConfig(Section):
-    name: Literal["as_written", "deepseekmath"] = Field(
-        "deepseekmath", description="A named row; the settings below override it one by one."
-    )
-    advantage: Advantage | None = Field(
-        None,
-        description="`mean`: reward minus group mean. `loo`: minus the mean of the others. "
-        "`zscore`: also divided by the group's standard deviation.",
-    )
-    aggregation: Aggregation | None = Field(
-        None,
-        description="`seq_sum`: sum over tokens, mean over completions. `seq_mean`: mean over "
-        "tokens, then over completions. `token_mean`: mean over all tokens of the step.",
-    )
-    kl_estimator: KlEstimator | None = Field(
-        None, description="Per-token estimate of the KL to the reference: k1, k2 or k3."
-    )
-    kl_place: Literal["loss", "reward"] | None = Field(
-        None, description="Whether the KL is a term of the loss or is taken off the reward."
-    )
-    kl_reference: Literal["initial", "old"] = Field(
-        "initial",
-        description="What the KL is measured against: the policy the run began with, or the one "
-        "that sampled (then its gradient is zero at the first update).",
-    )
-    kl_coefficient: float = Field(
-        0.04, ge=0, le=10, description="β: weight of the KL.", json_schema_extra=LIVE
-    )
-    clip_low: float = Field(
-        0.2, gt=0, lt=1, description="Ratios below 1 − this are clipped.", json_schema_extra=LIVE
-    )
-    clip_high: float = Field(
-        0.2, gt=0, le=100, description="Ratios above 1 + this are clipped.", json_schema_extra=LIVE
-    )
-    entropy_coefficient: float = Field(
-        0.0,
-        ge=-1,
-        le=1,
-        description="Weight of the entropy bonus; positive keeps the policy exploring.",
-        json_schema_extra=LIVE,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_row(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        row = ALGORITHMS.get(values.get("name", "deepseekmath"), {})
-        return {**row, **{key: value for key, value in values.items() if value is not None}}
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.kl_place == "loss" and self.kl_estimator == "k1":
-            raise ValueError(
-                "kl_estimator: k1 in the loss has zero expected gradient; "
-                "use k2 or k3, or kl_place: reward"
-            )
-        if self.kl_place == "reward" and self.kl_estimator != "k1":
-            raise ValueError("kl_place: reward takes kl_estimator: k1")
-        if self.kl_place == "reward" and self.kl_reference == "old":
-            raise ValueError(
-                "kl_reference: old is zero in the reward; use kl_place: loss with k2 or k3"
-            )
-        return self
-
-
 class OptimConfig(Section):
     learning_rate: float = Field(
         1e-5, gt=0, le=1, description="AdamW's step size after warm-up.", json_schema_extra=LIVE
@@ -210,7 +116,14 @@ class OptimConfig(Section):
     warmup_steps: int = Field(0, ge=0, description="Steps over which the step size rises from 0.")
     weight_decay: float = Field(0.0, ge=0, le=1, description="AdamW's decoupled weight decay.")
     updates_per_rollout: int = Field(
-        1, ge=1, le=64, description="μ: optimizer steps on the same completions."
+        1, ge=1, le=64, description="μ: how often the same completions are gone over."
+    )
+    minibatches: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Optimizer steps in one pass over the completions, each on its share of the "
+        "groups.",
     )
     max_grad_norm: float = Field(
         1.0, gt=0, description="Gradients longer than this are scaled down.", json_schema_extra=LIVE
@@ -262,6 +175,9 @@ class RunConfig(Section):
     rewards: list[RewardConfig] = Field([RewardConfig(builtin="accuracy")], min_length=1)
     rollout: RolloutConfig = RolloutConfig()
     algorithm: AlgorithmConfig = Field(default_factory=lambda: AlgorithmConfig())
+    critic: CriticConfig | None = Field(
+        None, description="Only with `advantage: gae`, which it is made for."
+    )
     optim: OptimConfig = OptimConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -269,3 +185,45 @@ class RunConfig(Section):
     store: StoreConfig = StoreConfig()
     num_steps: int = Field(120, ge=1, description="Steps of the run.", json_schema_extra=LIVE)
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Same seed, same machine: same run.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _critic_for_gae(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if needs_critic(values.get("algorithm")) and values.get("critic") is None:
+            return {**values, "critic": {}}
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        algorithm, optim, rollout = self.algorithm, self.optim, self.rollout
+        if self.critic is not None and algorithm.advantage != "gae":
+            raise ValueError("critic: needs algorithm.advantage: gae (algorithm.name: ppo)")
+        if rollout.group_size == 1 and algorithm.advantage not in NEEDS_NO_GROUP:
+            raise ValueError(
+                f"rollout.group_size: 1 leaves algorithm.advantage: {algorithm.advantage} nothing "
+                "to compare; use 2 or more, or advantage: none, batch_z or gae"
+            )
+        if algorithm.ratio_level == "none" and optim.updates_per_rollout * optim.minibatches > 1:
+            raise ValueError(
+                "optim.updates_per_rollout: without a ratio (algorithm.ratio_level: none) only the "
+                "first update on a rollout is right; set updates_per_rollout: 1 and "
+                "minibatches: 1, or ratio_level: token with clipping: ppo"
+            )
+        if optim.minibatches > rollout.prompts_per_step:
+            raise ValueError(
+                f"optim.minibatches: {optim.minibatches} is more than the "
+                f"{rollout.prompts_per_step} groups of a step; groups are not split"
+            )
+        return self
+
+
+def needs_critic(algorithm: Any) -> bool:
+    """Whether an `algorithm` section, checked or not, asks for a critic."""
+    if isinstance(algorithm, AlgorithmConfig):
+        return algorithm.advantage == "gae"
+    if not isinstance(algorithm, dict):
+        return False
+    row = ALGORITHMS.get(algorithm.get("name", "deepseekmath"))
+    return (algorithm.get("advantage") or (row and row.settings["advantage"])) == "gae"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from statistics import fmean
 
 from grpo_core.config import RunConfig
 from grpo_core.engine import Engine, Sampling
@@ -11,26 +12,39 @@ from grpo_core.generate import sample
 from grpo_core.grading import grade
 from grpo_core.policy import Policy
 from grpo_core.records import EvalResult, Problem
+from grpo_core.team import Team
+
+ALONE = Team()
 
 
 def evaluate(
-    engine: Engine, policy: Policy, config: RunConfig, problems: Sequence[Problem], step: int
+    engine: Engine,
+    policy: Policy,
+    config: RunConfig,
+    problems: Sequence[Problem],
+    step: int,
+    team: Team = ALONE,
 ) -> EvalResult:
-    """Answer every problem once, greedily, and count what the grader accepts."""
+    """Answer every problem once, greedily, and count what the grader accepts. Each process of the
+    team answers its share."""
     started = time.perf_counter()
     sampling = Sampling(config.rollout.max_new_tokens, greedy=True)
     size = config.evaluation.batch_size
-    rollouts = []
-    for start in range(0, len(problems), size):
-        part = problems[start : start + size]
-        groups = sample(engine, policy, config.data, part, 1, sampling, seed=0)
-        rollouts += [(group.problem, group.rollouts[0]) for group in groups]
-    num_correct = sum(grade(rollout.text, problem.answer) for problem, rollout in rollouts)
+    share = team.share(len(problems))
+    answered: list[tuple[bool, int, bool]] = []
+    for start in range(share.start, share.stop, size):
+        part = problems[start : min(start + size, share.stop)]
+        for group in sample(engine, policy, config.data, part, 1, sampling, seed=0):
+            (one,) = group.rollouts
+            is_correct = grade(one.text, group.problem.answer)
+            answered.append((is_correct, len(one.ids), one.finish == "length"))
+    answered = team.gather(answered)
+    correct, lengths, truncated = zip(*answered, strict=True)
     return EvalResult(
         step=step,
-        num_problems=len(rollouts),
-        num_correct=num_correct,
-        length_mean=sum(len(rollout.ids) for _, rollout in rollouts) / len(rollouts),
-        truncated_fraction=sum(r.finish == "length" for _, r in rollouts) / len(rollouts),
+        num_problems=len(answered),
+        num_correct=sum(correct),
+        length_mean=fmean(lengths),
+        truncated_fraction=fmean(truncated),
         seconds=time.perf_counter() - started,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,24 +11,28 @@ from pathlib import Path
 from grpo_core import checkpoint
 from grpo_core.config import RunConfig
 from grpo_core.journal import OnStep
-from grpo_core.prepare import prepare
+from grpo_core.prepare import Prepared, prepare
 from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe, parse_config, to_yaml
 from grpo_core.rewards import RewardFunction, load_version, resolve
 from grpo_core.runs import Run, Status, check_free, create_run
-from grpo_core.trainer import Trainer
+from grpo_core.trainer import Trainer, follow
+from grpo_core.worker import Worker
 
 log = logging.getLogger("grpo_core")
 
 
 def start(runs_dir: Path, name: str, config: RunConfig, on_step: OnStep | None = None) -> Status:
     """A new run, to its end. ValueError (nothing written) when the recipe cannot be run."""
-    check_free(runs_dir, name)
+    if leads():
+        check_free(runs_dir, name)
     functions = resolve(config.rewards)
     prepared = prepare(config)
+    if not leads():
+        return _follow(prepared, functions, None)
     run = create_run(runs_dir, name, to_yaml(config))
-    with run.lock(), _logging_to(run.log_path):
-        return _train(run, Trainer(run, prepared, functions, on_step=on_step))
+    with run.lock(), _logging_to(run.log_path), _working(prepared, functions, None) as worker:
+        return _train(run, Trainer(run, worker, config, on_step=on_step))
 
 
 def resume(run: Run, on_step: OnStep | None = None) -> Status:
@@ -35,11 +40,12 @@ def resume(run: Run, on_step: OnStep | None = None) -> Status:
 
     ValueError when it is being trained, has nothing left to do, or cannot be gone on with.
     """
+    if not leads():
+        _, path, config, functions = _resume_from(run)
+        return _follow(prepare(config, path / "model" if path else None), functions, path)
     # A trainer that has just said `stopped` still has its files to close.
     with run.lock(wait_s=10), _logging_to(run.log_path):
-        config = load_recipe(run.config_path)
-        path, passed_over = resume_point(run)
-        config, functions = settings_at(run, config, path)
+        passed_over, path, config, functions = _resume_from(run)
         step = checkpoint.read_position(path).step if path else 0
         run.forget_wishes()
         if step >= config.num_steps and not any(run.take_commands()):
@@ -48,18 +54,47 @@ def resume(run: Run, on_step: OnStep | None = None) -> Status:
                 f"to go on, first `grpo-studio set {run.name} num_steps={2 * config.num_steps}`"
             )
         prepared = prepare(config, path / "model" if path else None)
-        trainer = Trainer(
-            run,
-            prepared,
-            functions,
-            resume_from=path,
+        with _working(prepared, functions, path) as worker:
             # from the beginning: whatever an attempt before the first checkpoint wrote goes
-            truncate_after=step if path else -1,
-            on_step=on_step,
-        )
-        for reason in passed_over:
-            trainer.journal.event("notice", message=f"passed over {reason}")
-        return _train(run, trainer)
+            after = step if path else -1
+            trainer = Trainer(run, worker, config, path, after, on_step)
+            for reason in passed_over:
+                trainer.journal.event("notice", message=f"passed over {reason}")
+            return _train(run, trainer)
+
+
+def leads() -> bool:
+    """Whether this process owns the run: the only one, or the first of `accelerate launch`."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def _working(
+    prepared: Prepared, functions: list[RewardFunction], resume_from: Path | None
+) -> Iterator[Worker]:
+    worker = Worker(prepared, functions)
+    try:
+        if resume_from is not None:
+            position = checkpoint.read_position(resume_from)
+            checkpoint.restore(resume_from, worker.learner, position)
+        yield worker
+    finally:
+        worker.close()
+
+
+def _follow(
+    prepared: Prepared, functions: list[RewardFunction], resume_from: Path | None
+) -> Status:
+    with _working(prepared, functions, resume_from) as worker:
+        follow(worker)
+    return "completed"
+
+
+def _resume_from(run: Run) -> tuple[list[str], Path | None, RunConfig, list[RewardFunction]]:
+    """What was passed over, the checkpoint, and the settings and rewards in force there."""
+    path, passed_over = resume_point(run)
+    config, functions = settings_at(run, load_recipe(run.config_path), path)
+    return passed_over, path, config, functions
 
 
 def _train(run: Run, trainer: Trainer) -> Status:

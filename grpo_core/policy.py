@@ -21,6 +21,7 @@ from transformers import (
 
 from grpo_core.assets import assets_dir
 from grpo_core.config import DataConfig
+from grpo_core.losses import entropy
 
 # Families whose logits are exactly head(hidden): for these only the completion's positions go
 # through the head. Others (soft-capped or scaled logits) take their whole forward.
@@ -133,10 +134,12 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> li
 
 @dataclass
 class Scored:
-    """Per completion token, in the order of the rows: log-probability and entropy, in nats."""
+    """Per completion token, in the order of the rows: log-probability and entropy, in nats, and
+    the policy's last hidden state at the position that predicts the token."""
 
     logp_K: Tensor
     entropy_K: Tensor
+    hidden_KD: Tensor
 
 
 def score_completions(
@@ -148,27 +151,46 @@ def score_completions(
 ) -> Scored:
     """One forward over rows of prompt + completion; flat over the K completion tokens.
 
-    Rows are padded on the right: under causal attention no real token ever sees the padding, so
-    no mask is needed. The entropy is detached unless `entropy_gradient` asks for its graph.
+    The entropy is detached unless `entropy_gradient` asks for its graph.
     """
-    device = model.device
+    ids, row_K, position_K, target_K = _rows(prompts, completions, model.device)
+    if model.config.model_type in PLAIN_HEAD:
+        hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        hidden_KD = hidden[row_K, position_K]
+        logits_KV = model.get_output_embeddings()(hidden_KD)
+    else:
+        output = model(input_ids=ids, use_cache=False, output_hidden_states=True)
+        hidden_KD = output.hidden_states[-1][row_K, position_K]
+        logits_KV = output.logits[row_K, position_K]
+    # at least fp32; a float64 model stays what it is
+    logits_KV = logits_KV.to(torch.promote_types(logits_KV.dtype, torch.float32)) / temperature
+    logp_K = logits_KV.gather(-1, target_K[:, None])[:, 0] - logits_KV.logsumexp(-1)
+    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+        entropy_K = entropy(logits_KV if entropy_gradient else logits_KV.detach())
+    return Scored(logp_K, entropy_K, hidden_KD)
+
+
+def hidden_of_completions(
+    decoder: PreTrainedModel, prompts: list[list[int]], completions: list[list[int]]
+) -> Tensor:
+    """A decoder's hidden state before each completion token, `(K, D)`."""
+    ids, row_K, position_K, _ = _rows(prompts, completions, decoder.device)
+    return decoder(input_ids=ids, use_cache=False).last_hidden_state[row_K, position_K]
+
+
+def _rows(
+    prompts: list[list[int]], completions: list[list[int]], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ids of prompt + completion, and of each completion token its row, the position that predicts
+    it, and itself.
+
+    Rows are padded on the right: under causal attention no real token ever sees the padding, so
+    no mask is needed.
+    """
     rows = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
     width = max(map(len, rows))
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
-    row_K, position_K, target_K = _completion_positions(prompts, completions, device)
-    if model.config.model_type in PLAIN_HEAD:
-        hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-        logits_KV = model.get_output_embeddings()(hidden[row_K, position_K])
-    else:
-        logits_KV = model(input_ids=ids, use_cache=False).logits[row_K, position_K]
-    logits_KV = logits_KV.float() / temperature
-    total_K = logits_KV.logsumexp(-1)
-    logp_K = logits_KV.gather(-1, target_K[:, None])[:, 0] - total_K
-    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-        source = logits_KV if entropy_gradient else logits_KV.detach()
-        log_probabilities = source - source.logsumexp(-1, keepdim=True)
-        entropy_K = -(log_probabilities.exp() * log_probabilities).sum(-1)
-    return Scored(logp_K, entropy_K)
+    return ids, *_completion_positions(prompts, completions, device)
 
 
 def _completion_positions(

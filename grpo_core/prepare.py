@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 
 from grpo_core.config import RunConfig
 from grpo_core.engine import Engine, make_engine
@@ -32,9 +33,16 @@ def prepare(config: RunConfig, weights: Path | None = None) -> Prepared:
     on_gpu = torch.cuda.is_available()
     half = config.model.precision == "bf16" or (config.model.precision == "auto" and on_gpu)
     # CUDA or the CPU: Apple's GPU lacks the float64 that sampling counts on
-    accelerator = Accelerator(mixed_precision="bf16" if half else "no", cpu=not on_gpu)
-    if accelerator.num_processes > 1:
-        raise ValueError("training takes one process; start it without a launcher of several")
+    # a paused run keeps the other processes waiting, for as long as a person likes
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=30))
+    accelerator = Accelerator(
+        mixed_precision="bf16" if half else "no", cpu=not on_gpu, kwargs_handlers=[patience]
+    )
+    if accelerator.num_processes > config.rollout.prompts_per_step:
+        raise ValueError(
+            f"rollout.prompts_per_step: {config.rollout.prompts_per_step} groups cannot be shared "
+            f"by {accelerator.num_processes} processes; use at least as many prompts"
+        )
     policy = load_policy(config.model.path, accelerator.device, weights)
     for problems in (task.train, task.held_out):
         check_prompts(policy, config.data, problems, config.rollout.max_new_tokens)

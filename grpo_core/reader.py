@@ -196,9 +196,13 @@ class RunReader:
         """Steps whose completions can be looked at."""
         return [row["step"] for row in self._rows("SELECT DISTINCT step FROM groups ORDER BY step")]
 
-    def reward_version(self) -> str | None:
-        """The version of the reward code that scored the newest step."""
-        rows = self._rows("SELECT reward_version FROM steps ORDER BY step DESC LIMIT 1")
+    def reward_version(self, step: int | None = None) -> str | None:
+        """The version of the reward code that scored a step; without one, the newest step."""
+        rows = self._rows(
+            "SELECT reward_version FROM steps WHERE ?1 IS NULL OR step = ?1"
+            " ORDER BY step DESC LIMIT 1",
+            step,
+        )
         return rows[0]["reward_version"] if rows else None
 
     def traced(self, rollout_ids: list[int]) -> set[int]:

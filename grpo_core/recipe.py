@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
-from grpo_core.config import RewardConfig, RunConfig, Section
+from grpo_core.config import RunConfig, Section
 
 
 def parse_config(values: Any, source: str = "recipe") -> RunConfig:
@@ -68,9 +69,9 @@ def _set_path(node: Any, path: list[str], value: Any, key: str) -> None:
         if isinstance(node, list):
             node = node[_index(node, part, key)]
         elif isinstance(node, dict):
-            node = node.setdefault(part, {})
-            if node is None:
-                raise ValueError(f"{key}: {part} is empty in the recipe")
+            if node.get(part) is None:  # a section that is empty so far
+                node[part] = {}
+            node = node[part]
         else:
             raise ValueError(f"{key}: {part} has no settings inside")
     if isinstance(node, list):
@@ -113,14 +114,20 @@ def live_keys() -> list[str]:
     """The dotted keys that `grpo-studio set` may change while a run goes on."""
     keys = []
     for name, field in RunConfig.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
+        section = section_of(field)
+        if section is not None:
             keys += [
                 f"{name}.{key}" for key, knob in section.model_fields.items() if _is_live(knob)
             ]
         elif _is_live(field):
             keys.append(name)
     return keys
+
+
+def section_of(field: FieldInfo) -> type[Section] | None:
+    """The section that a field of the recipe holds, None for a plain value."""
+    kinds = get_args(field.annotation) or (field.annotation,)
+    return next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
 
 
 def change_live(config: RunConfig, overrides: list[str]) -> RunConfig:
@@ -159,15 +166,11 @@ def _explain(problem: Any) -> str:
 
 
 def _keys_at(location: list[str]) -> list[str]:
-    section: Any = RunConfig
+    section: type[Section] = RunConfig
     for part in location:
-        if part.isdigit():
-            section = RewardConfig
-        elif part in section.model_fields and isinstance(
-            section.model_fields[part].annotation, type
-        ):
-            section = section.model_fields[part].annotation
-    return list(section.model_fields) if hasattr(section, "model_fields") else []
+        if part in section.model_fields:  # else the index of a reward in its list
+            section = section_of(section.model_fields[part]) or section
+    return list(section.model_fields)
 
 
 def _one_line(error: Exception) -> str:

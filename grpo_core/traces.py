@@ -1,4 +1,6 @@
-"""Per-token numbers of a completion as one compact blob: exact float32, about 15 bytes a token."""
+"""Per-token numbers of completions: filled from a step's flat lists, kept as one compact blob each
+(exact float32, about 15 bytes a token).
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,32 @@ import json
 import struct
 import zlib
 from array import array
+from collections.abc import Callable
 from dataclasses import asdict
 
-from grpo_core.records import TokenTrace
+from grpo_core.records import Group, TokenTrace
 
 _CHANNELS = ("logp", "old", "ref", "entropy", "advantage", "weight")
+
+
+def fill_traces(
+    groups: list[Group],
+    channels: dict[str, list[float]],
+    num_groups: int,
+    piece: Callable[[int], str],
+) -> None:
+    """Keep the token numbers of the first `num_groups` groups.
+
+    `channels`: one flat list over all completion tokens of the step for each number; `piece` gives
+    a token's text.
+    """
+    start = 0
+    for group in groups[:num_groups]:
+        for rollout in group.rollouts:
+            end = start + len(rollout.ids)
+            numbers = {name: values[start:end] for name, values in channels.items()}
+            rollout.trace = TokenTrace([piece(token) for token in rollout.ids], **numbers)
+            start = end
 
 
 def pack_trace(ids: list[int], trace: TokenTrace) -> bytes:

@@ -1,34 +1,23 @@
-"""The training loop: one step is sample, score, annotate, assign, update, write.
+"""The training loop: command, step, write, evaluate, save.
 
 A run is a function of its recipe, its seed and its commands: every random number of step k is
-derived from (seed, k), so a run resumed from a checkpoint repeats the undisturbed one.
+derived from (seed, k), so a run resumed from a checkpoint repeats the undisturbed one. One process
+leads: it alone touches the run folder, and tells the others what to do next.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import time
 from pathlib import Path
 
-import torch
-
 from grpo_core import checkpoint
-from grpo_core.batch import pack
 from grpo_core.config import RunConfig
 from grpo_core.control import Control
-from grpo_core.engine import Sampling
-from grpo_core.evaluate import evaluate
-from grpo_core.generate import sample
-from grpo_core.grading import grade
 from grpo_core.journal import Journal, OnStep
-from grpo_core.metrics import describe, memory_gb
-from grpo_core.prepare import Prepared
-from grpo_core.records import Event, Group, StepStats
+from grpo_core.records import Event, StepStats
 from grpo_core.rewards import RewardFunction, save_version, version_of
 from grpo_core.runs import Run, Status
-from grpo_core.scorer import Scorer
-from grpo_core.update import annotate, assign_advantages, fill_traces, update
+from grpo_core.worker import Step, Worker
 
 MAX_DRIFT = 0.02
 """Mean difference of engine and trainer log-probs (nats) above which the step gets an event."""
@@ -42,36 +31,23 @@ class Trainer:
     def __init__(
         self,
         run: Run,
-        prepared: Prepared,
-        functions: list[RewardFunction],
+        worker: Worker,
+        config: RunConfig,
         resume_from: Path | None = None,
         truncate_after: int | None = None,
         on_step: OnStep | None = None,
     ) -> None:
-        self.run, self.policy, self.engine = run, prepared.policy, prepared.engine
-        self.accelerator, self.task = prepared.accelerator, prepared.task
-        config = prepared.config
-        optimizer = torch.optim.AdamW(
-            self.policy.model.parameters(),
-            lr=config.optim.learning_rate,
-            weight_decay=config.optim.weight_decay,
-            fused=True,  # one pass over the weights instead of about ten
-        )
-        self.optimizer = self.accelerator.prepare(optimizer)
+        self.run, self.worker = run, worker
         self.start, self.skipped = 0, 0
         if resume_from is not None:
             position = checkpoint.read_position(resume_from)
-            checkpoint.restore(resume_from, self.optimizer, position)
             self.start, self.skipped = position.step, position.skipped_in_row
         self.step = self.start
         report = on_step or (lambda state, metrics: None)
         self.journal = Journal(run, self.step, config.num_steps, truncate_after, report)
-        self.functions, self.version = functions, save_version(run.rewards, functions)
-        self.scorer = self._new_scorer(config)
+        self.version = save_version(run.rewards, worker.functions)
         self.control = Control(run, self.journal.writer, config, self._set_rewards)
         self.checkpoint_owed = False
-        tokenizer = self.policy.tokenizer
-        self.piece = functools.cache(lambda token: str(tokenizer.decode([token])))
 
     @property
     def config(self) -> RunConfig:
@@ -85,6 +61,7 @@ class Trainer:
         with self.control.listening():
             self._begin()
             self._loop()
+            self.worker.team.tell("end")
             return self._finish()
 
     def _loop(self) -> None:
@@ -97,70 +74,18 @@ class Trainer:
             self._obey(step)
             if self.control.stop or step > self.config.num_steps:
                 break
-            clock = time.perf_counter()
-            groups, timing, events = self._collect(step)
-            stats = self._learn(step, groups, timing, events)
-            stats.metrics["time/step_s"] = time.perf_counter() - clock
-            stats.metrics["perf/tokens_per_s"] = stats.num_tokens / stats.metrics["time/step_s"]
-            self.journal.step(stats, groups)
+            self.worker.team.tell("step", step, self.config)
+            done = self.worker.step(step, self.config, self.journal.phase)
+            self.journal.step(self._stats(step, done), done.groups)
             self.step = step
             if step % self.config.evaluation.every == 0 or step == self.config.num_steps:
                 self._evaluate()
             if step % self.config.checkpoint.every == 0 or self.checkpoint_owed:
                 self._save()
 
-    def _collect(self, step: int) -> tuple[list[Group], dict[str, float], list[Event]]:
-        """Sample this step's groups and score them."""
-        rollout, timing = self.config.rollout, {}
-        clock = time.perf_counter()
-        self.journal.phase("rollout")
-        problems = self.task.draw(step, rollout.prompts_per_step, self.config.seed)
-        groups = sample(
-            self.engine,
-            self.policy,
-            self.config.data,
-            problems,
-            rollout.group_size,
-            Sampling(rollout.max_new_tokens, rollout.temperature, rollout.top_p),
-            derive_seed(self.config.seed, step),
-        )
-        timing["time/rollout_s"] = time.perf_counter() - clock
-        clock = time.perf_counter()
-        self.journal.phase("reward")
-        events = self.scorer.score(groups, step)
-        for group in groups:
-            for one in group.rollouts:
-                one.correct = grade(one.text, group.problem.answer)
-        timing["time/reward_s"] = time.perf_counter() - clock
-        return groups, timing, events
-
-    def _learn(
-        self, step: int, groups: list[Group], timing: dict[str, float], events: list[Event]
-    ) -> StepStats:
-        """Update the policy on the groups; everything measured on the way."""
-        self.journal.phase("update")
-        clock = time.perf_counter()
-        rate = self._learning_rate(step)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
-        batch = pack(groups, self.config.optim.micro_batch_tokens, self.accelerator.device)
-        notes = annotate(self.accelerator, self.policy, batch, self.config)
-        assign_advantages(groups, batch, notes, self.config)
-        result = update(
-            self.accelerator, self.policy, self.optimizer, groups, batch, notes, self.config
-        )
-        self.engine.refresh()
-        timing["time/update_s"] = time.perf_counter() - clock
-        fill_traces(groups, batch, notes, result, self.config.store.token_groups, self.piece)
-        events += self._watch(result.nonfinite, result.drift)
-        metrics = {**result.metrics, **describe(groups, self.functions), **timing}
-        metrics["train/learning_rate"] = rate
-        metrics["perf/memory_gb"] = memory_gb()
-        return StepStats(step, sum(batch.lengths), self.version, metrics, events)
-
-    def _learning_rate(self, step: int) -> float:
-        warmup = self.config.optim.warmup_steps
-        return self.config.optim.learning_rate * min(1.0, step / warmup if warmup else 1.0)
+    def _stats(self, step: int, done: Step) -> StepStats:
+        events = done.events + self._watch(done.nonfinite, done.drift)
+        return StepStats(step, done.num_tokens, self.version, done.metrics, events)
 
     def _watch(self, nonfinite: str, drift: float) -> list[Event]:
         """Events about numbers that should not be as they are; too many of them pause the run."""
@@ -182,17 +107,19 @@ class Trainer:
     # --- around the loop -----------------------------------------------------------------------
 
     def _begin(self) -> None:
+        model = self.worker.policy.model
         self.journal.begin(
-            engine=self.engine.name,
-            model=self.policy.model.config.model_type,
-            num_parameters=sum(p.numel() for p in self.policy.model.parameters()),
-            device=str(self.accelerator.device),
+            engine=self.worker.engine.name,
+            model=model.config.model_type,
+            num_parameters=sum(p.numel() for p in model.parameters()),
+            device=str(self.worker.learner.accelerator.device),
+            num_processes=self.worker.team.size,
         )
-        if self.engine.name == "generate" and self.config.model.engine == "auto":
+        if self.worker.engine.name == "generate" and self.config.model.engine == "auto":
             message = "this architecture is sampled by Hugging Face's generate, the slow path"
             self.journal.event("notice", message=message)
         if self.journal.writer.attempt == 1:
-            names = [function.name for function in self.functions]
+            names = [function.name for function in self.worker.functions]
             detail = {"version": self.version, "names": names}
             self.journal.writer.write_event(1, Event("reward_version", detail))
 
@@ -213,19 +140,14 @@ class Trainer:
         self.journal.status("stopping" if self.control.stop else "running")
 
     def _set_rewards(self, functions: list[RewardFunction]) -> None:
-        self.scorer.close()
-        self.functions, self.version = functions, version_of(functions)
-        self.scorer = self._new_scorer(self.config)
-
-    def _new_scorer(self, config: RunConfig) -> Scorer:
-        return Scorer(self.functions, config.sandbox.timeout_s, config.sandbox.num_workers)
+        self.worker.team.tell("rewards", functions)
+        self.worker.set_rewards(functions)
+        self.version = version_of(functions)
 
     def _evaluate(self) -> None:
         self.journal.phase("evaluating")
-        problems = self.task.held_out
-        self.journal.evaluation(
-            evaluate(self.engine, self.policy, self.config, problems, self.step)
-        )
+        self.worker.team.tell("evaluate", self.step, self.config)
+        self.journal.evaluation(self.worker.evaluate(self.step, self.config))
 
     def _save(self) -> None:
         """A checkpoint; a full disk costs this one and is tried again after the next step."""
@@ -233,7 +155,7 @@ class Trainer:
         settings = self.config.model_dump(mode="json")
         position = checkpoint.Position(self.step, self.version, settings, self.skipped)
         try:
-            path = checkpoint.save(self.run.checkpoints, self.policy, self.optimizer, position)
+            path = checkpoint.save(self.run.checkpoints, self.worker.learner, position)
             checkpoint.retire(self.run.checkpoints, self.config.checkpoint.keep)
         except OSError as error:
             self.checkpoint_owed = True
@@ -253,12 +175,21 @@ class Trainer:
         return final
 
     def close(self) -> None:
-        """End the reward workers and close the database."""
-        self.scorer.close()
+        """Close the database."""
         self.journal.close()
 
 
-def derive_seed(seed: int, step: int) -> int:
-    """The seed of a step's sampling; far apart for neighbouring seeds and steps."""
-    digest = hashlib.sha256(f"rollout/{seed}/{step}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
+def follow(worker: Worker) -> None:
+    """What the processes that do not lead do: what they are told, until they are sent home."""
+    while True:
+        match worker.team.listen():
+            case ("step", step, config):
+                worker.step(step, config, lambda _: None)
+            case ("evaluate", step, config):
+                worker.evaluate(step, config)
+            case ("rewards", functions):
+                worker.set_rewards(functions)
+            case ("end",):
+                return
+            case order:
+                raise AssertionError(order)

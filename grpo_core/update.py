@@ -1,4 +1,4 @@
-"""What happens to the weights in one step: annotate, assign advantages, update.
+"""Optimizer steps on a step's completions: `updates_per_rollout` passes over its minibatches.
 
 Shape letters: N completions of the step, K their tokens; see `batch.py`.
 """
@@ -6,252 +6,261 @@ Shape letters: N completions of the step, K their tokens; see `batch.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from grpo_core import advantages
-from grpo_core.batch import Batch, per_token
+from grpo_core.annotate import Annotations
+from grpo_core.batch import Batch, Minibatch
 from grpo_core.config import RunConfig
-from grpo_core.losses import policy_loss, token_weights
-from grpo_core.policy import Policy, Scored, score_completions
-from grpo_core.records import Group, TokenTrace
-
-
-@dataclass
-class Annotations:
-    """Numbers of each token that the update needs and does not change. `old` fills itself at the
-    first forward of the update when nothing needed it earlier."""
-
-    ref_K: Tensor
-    old_K: Tensor | None = None
+from grpo_core.credit import Credit
+from grpo_core.critic import ValueLoss, explained_variance, memory_bytes, value_loss
+from grpo_core.learner import Learner
+from grpo_core.losses import MAX_LOG_RATIO, Objective, policy_loss, token_weights
+from grpo_core.policy import Scored
 
 
 @dataclass
 class UpdateResult:
-    """Metrics of the update and the token numbers of its first forward."""
+    """Metrics of the update, and of each token the numbers of its first pass."""
 
+    logp_K: Tensor
+    entropy_K: Tensor
+    weight_K: Tensor
+    old_K: Tensor
+    advantage_K: Tensor
+    """As the loss used it, the engine's correction included."""
     metrics: dict[str, float] = field(default_factory=dict)
-    logp_K: Tensor | None = None
-    old_K: Tensor | None = None
-    entropy_K: Tensor | None = None
-    weight_K: Tensor | None = None
     nonfinite: str = ""
     """What was not finite, when an optimizer step was left out."""
     drift: float = 0.0
     """Mean |engine's log-prob - trainer's| over the tokens (nats)."""
 
 
-def annotate(
-    accelerator: Accelerator, policy: Policy, batch: Batch, config: RunConfig
-) -> Annotations:
-    """The forwards without gradient: reference, and old where a KL in the reward needs it."""
-    temperature = config.rollout.temperature
-    ref_K = _score(accelerator, policy.reference, batch, temperature)
-    in_reward = config.algorithm.kl_place == "reward" and config.algorithm.kl_coefficient > 0
-    old_K = _score(accelerator, policy.model, batch, temperature) if in_reward else None
-    return Annotations(ref_K, old_K)
-
-
-@torch.no_grad()
-def _score(
-    accelerator: Accelerator, model: PreTrainedModel, batch: Batch, temperature: float
-) -> Tensor:
-    logp_K = torch.empty_like(batch.rollout_logp_K)
-    for rows in batch.micro_batches:
-        scored = _forward(accelerator, model, batch, rows, temperature)
-        logp_K[batch.tokens_of(rows)] = scored.logp_K
-    return logp_K
-
-
-def _forward(
-    accelerator: Accelerator,
-    model: PreTrainedModel,
-    batch: Batch,
-    rows: list[int],
-    temperature: float,
-    entropy_gradient: bool = False,
-) -> Scored:
-    with accelerator.autocast():
-        return score_completions(
-            model,
-            [batch.prompts[row] for row in rows],
-            [batch.completions[row] for row in rows],
-            temperature,
-            entropy_gradient,
-        )
-
-
-def assign_advantages(
-    groups: list[Group], batch: Batch, notes: Annotations, config: RunConfig
-) -> None:
-    """Fill `advantage` of every rollout, after taking a KL in the reward off it."""
-    rewards_PG = [[rollout.reward for rollout in group.rollouts] for group in groups]
-    if notes.old_K is not None:
-        sums = torch.zeros(len(batch.completions), device=notes.ref_K.device)
-        sums.index_add_(0, batch.sequence_K, notes.old_K - notes.ref_K)
-        flat = iter(sums.tolist())
-        sums_PG = [[next(flat) for _ in group.rollouts] for group in groups]
-        rewards_PG = advantages.penalise_kl(rewards_PG, sums_PG, config.algorithm.kl_coefficient)
-    assert config.algorithm.advantage is not None
-    assigned = advantages.assign(rewards_PG, config.algorithm.advantage)
-    for group, values in zip(groups, assigned, strict=True):
-        for rollout, value in zip(group.rollouts, values, strict=True):
-            rollout.advantage = value
-
-
-def update(
-    accelerator: Accelerator,
-    policy: Policy,
-    optimizer: torch.optim.Optimizer,
-    groups: list[Group],
-    batch: Batch,
-    notes: Annotations,
-    config: RunConfig,
-) -> UpdateResult:
-    """`updates_per_rollout` optimizer steps on the batch; a step that is not finite is left out."""
-    given = [rollout.advantage for group in groups for rollout in group.rollouts]
-    advantage_K = per_token([value or 0.0 for value in given], batch)
-    weight_K = _weights(given, batch, config)
-    result = UpdateResult(weight_K=weight_K)
-    losses, norms, clipped = [], [], 0
-    for index in range(config.optim.updates_per_rollout):
-        optimizer.zero_grad()
-        loss, num_clipped = _accumulate(
-            accelerator,
-            policy,
-            batch,
-            notes,
-            advantage_K,
-            weight_K,
-            config,
-            result if index == 0 else None,
-        )
-        norm = accelerator.clip_grad_norm_(policy.model.parameters(), config.optim.max_grad_norm)
-        assert norm is not None
-        if not (torch.isfinite(norm) and torch.isfinite(loss)):
-            result.nonfinite = "loss" if not torch.isfinite(loss) else "gradient"
-            optimizer.zero_grad()
-            break
-        optimizer.step()
-        losses.append(loss.item())
-        norms.append(norm.item())
-        clipped += num_clipped
-    _summarise(result, notes, batch, losses, norms, clipped)
-    return result
-
-
-def _weights(given: list[float | None], batch: Batch, config: RunConfig) -> Tensor:
-    """Loss weight of each token; those of completions without an advantage are left out."""
-    counted = [
-        float(length) if value is not None else 0.0
-        for length, value in zip(batch.lengths, given, strict=True)
-    ]
-    lengths_N = torch.tensor(counted, device=batch.sequence_K.device)
-    assert config.algorithm.aggregation is not None
-    weights = token_weights(batch.sequence_K, lengths_N, config.algorithm.aggregation)
-    return torch.where(lengths_N[batch.sequence_K] > 0, weights, 0.0)
-
-
-def _accumulate(
-    accelerator: Accelerator,
-    policy: Policy,
-    batch: Batch,
-    notes: Annotations,
-    advantage_K: Tensor,
-    weight_K: Tensor,
-    config: RunConfig,
-    first: UpdateResult | None,
-) -> tuple[Tensor, int]:
-    """Loss and gradients of the whole batch, micro-batch by micro-batch. `first` collects the
-    token numbers of the first update; its log-probs are the old ones of all that follow."""
+def objective_of(config: RunConfig) -> Objective:
+    """The loss that a recipe asks for."""
     algorithm = config.algorithm
-    if first is not None:
-        first.logp_K = torch.empty_like(batch.rollout_logp_K)
-        first.entropy_K = torch.empty_like(batch.rollout_logp_K)
-    total = torch.zeros((), device=batch.sequence_K.device)
-    num_clipped = 0
-    for rows in batch.micro_batches:
-        tokens = batch.tokens_of(rows)
-        bonus = algorithm.entropy_coefficient != 0
-        scored = _forward(accelerator, policy.model, batch, rows, config.rollout.temperature, bonus)
-        if first is not None and first.logp_K is not None and first.entropy_K is not None:
-            first.logp_K[tokens] = scored.logp_K.detach()
-            first.entropy_K[tokens] = scored.entropy_K.detach()
+    in_loss = algorithm.kl_place == "loss"
+    return Objective(
+        ratio_level=algorithm.ratio_level or "token",
+        clipping=algorithm.clipping or "ppo",
+        clip_low=algorithm.clip_low,
+        clip_high=algorithm.clip_high,
+        dual_clip=algorithm.dual_clip,
+        sapo_positive=algorithm.sapo_positive or 1.0,
+        sapo_negative=algorithm.sapo_negative or 1.0,
+        kl_estimator=algorithm.kl_estimator or "k3",
+        kl_coefficient=(algorithm.kl_coefficient or 0.0) if in_loss else 0.0,
+        entropy_coefficient=algorithm.entropy_coefficient,
+    )
+
+
+class Update:
+    """One update: the optimizer steps on the completions of one step."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        batch: Batch,
+        notes: Annotations,
+        credit: Credit,
+        config: RunConfig,
+    ) -> None:
+        self.learner, self.batch, self.notes = learner, batch, notes
+        self.credit, self.config, self.objective = credit, config, objective_of(config)
+        zero_K = torch.zeros_like(notes.initial_K)
+        self.first_logp_K, self.first_entropy_K = zero_K.clone(), zero_K.clone()
+        self.weight_K, self.value_weight_K = zero_K.clone(), zero_K.clone()
+        self.losses: list[float] = []
+        self.norms: list[float] = []
+        self.value_losses: list[float] = []
+        self.num_clipped = self.num_values_clipped = 0
+        for minibatch in batch.minibatches:
+            self._weigh(minibatch)
+
+    def run(self) -> UpdateResult:
+        """All passes. A step that is not finite ends the update before the weights change."""
+        nonfinite = ""
+        for index in range(self.config.optim.updates_per_rollout):
+            for minibatch in self.batch.minibatches:
+                nonfinite = self._step(minibatch, is_first_pass=index == 0)
+                if nonfinite:
+                    return self._result(nonfinite)
+            if self.notes.old_K is None:
+                # one minibatch, so its first forward saw the policy that sampled
+                self.notes.old_K = self.first_logp_K.clone()
+        return self._result(nonfinite)
+
+    def _weigh(self, minibatch: Minibatch) -> None:
+        """Loss weights of the minibatch's tokens; those of completions left out are 0."""
+        algorithm, rollout = self.config.algorithm, self.config.rollout
+        rows = torch.tensor(minibatch.rows, device=self.batch.sequence_K.device)
+        lengths_N = self.credit.lengths_N[rows]
+        assert algorithm.aggregation is not None
+        tokens = self.batch.tokens_of(minibatch.rows)
+        for target, aggregation in (
+            (self.weight_K, algorithm.aggregation),
+            (self.value_weight_K, "token_mean"),
+        ):
+            weights_N = torch.zeros_like(self.credit.lengths_N)
+            weights_N[rows] = token_weights(lengths_N, aggregation, rollout.max_new_tokens)
+            target[tokens] = weights_N[self.batch.sequence_K[tokens]]
+
+    def _step(self, minibatch: Minibatch, is_first_pass: bool) -> str:
+        """One optimizer step; says what was not finite, when it was left out."""
+        learner, critic = self.learner, self.learner.critic
+        learner.optimizer.zero_grad()
+        if learner.critic_optimizer is not None:
+            learner.critic_optimizer.zero_grad()
+        sums = torch.zeros(4, dtype=torch.float64, device=self.batch.sequence_K.device)
+        for rows in minibatch.micro_batches:
+            sums += self._backward(rows, is_first_pass)
+        loss, num_clipped, critic_loss, values_clipped = learner.team.sum(sums).tolist()
+        model = learner.policy.model
+        learner.team.sum_gradients(model.parameters())
+        limit = self.config.optim.max_grad_norm
+        norm = learner.accelerator.clip_grad_norm_(model.parameters(), limit)
+        assert norm is not None
+        if not math.isfinite(loss):
+            return "loss"
+        if not torch.isfinite(norm):
+            return "gradient"
+        if critic is not None and learner.critic_optimizer is not None:
+            with learner.timing_critic():
+                learner.team.sum_gradients(critic.parameters())
+                critic_norm = learner.accelerator.clip_grad_norm_(critic.parameters(), limit)
+                if not (
+                    math.isfinite(critic_loss) and torch.isfinite(torch.as_tensor(critic_norm))
+                ):
+                    return "critic's loss or gradient"
+                learner.critic_optimizer.step()
+            self.value_losses.append(critic_loss)
+        learner.optimizer.step()
+        self.losses.append(loss)
+        self.norms.append(float(norm))
+        self.num_clipped += int(num_clipped)
+        self.num_values_clipped += int(values_clipped)
+        return ""
+
+    def _backward(self, rows: list[int], is_first_pass: bool) -> Tensor:
+        """Gradients of one micro-batch. Returns loss, tokens clipped, value loss and values
+        clipped."""
+        learner, config, notes = self.learner, self.config, self.notes
+        tokens = self.batch.tokens_of(rows)
+        bonus = config.algorithm.entropy_coefficient != 0
+        scored = learner.forward(
+            learner.policy.model, self.batch, rows, config.rollout.temperature, bonus
+        )
+        if is_first_pass:
+            self.first_logp_K[tokens] = scored.logp_K.detach()
+            self.first_entropy_K[tokens] = scored.entropy_K.detach()
         old_K = scored.logp_K.detach() if notes.old_K is None else notes.old_K[tokens]
         parts = policy_loss(
+            self.objective,
             scored.logp_K,
             old_K,
-            advantage_K[tokens],
-            weight_K[tokens],
-            clip_low=algorithm.clip_low,
-            clip_high=algorithm.clip_high,
-            ref_K=notes.ref_K[tokens] if algorithm.kl_reference == "initial" else old_K,
-            kl_estimator=algorithm.kl_estimator or "k3",
-            kl_coefficient=algorithm.kl_coefficient if algorithm.kl_place == "loss" else 0.0,
+            self._corrected(old_K, tokens),
+            self.weight_K[tokens],
+            self.batch.sequence_K[tokens],
+            ref_K=old_K if notes.ref_K is None else notes.ref_K[tokens],
             entropy_K=scored.entropy_K,
-            entropy_coefficient=algorithm.entropy_coefficient,
         )
-        accelerator.backward(parts.loss)
-        total += parts.loss.detach()
-        num_clipped += int(parts.num_clipped)
-    if first is not None and notes.old_K is None:
-        notes.old_K = first.logp_K
-    return total, num_clipped
+        total, numbers = parts.loss, [parts.loss, parts.num_high + parts.num_low]
+        if learner.critic is not None:
+            with learner.timing_critic():
+                value = self._value_loss(rows, scored, tokens)
+                numbers += [value.loss, value.num_clipped]
+                if learner.own_trunk:
+                    learner.accelerator.backward(value.loss)
+                else:
+                    assert config.critic is not None and config.critic.value_coefficient
+                    total = total + config.critic.value_coefficient * value.loss
+        learner.accelerator.backward(total)
+        # not .item(): on a GPU each would wait for the work before it
+        numbers += [torch.zeros_like(parts.loss)] * (4 - len(numbers))
+        return torch.stack([number.detach().double() for number in numbers])
+
+    def _corrected(self, old_K: Tensor, tokens: Tensor) -> Tensor:
+        """The advantages, times pi_old / pi_engine where the recipe corrects for the engine."""
+        advantage_K = self.credit.advantage_K[tokens]
+        cap = self.config.algorithm.importance_cap
+        if cap is None:
+            return advantage_K
+        return advantage_K * importance(old_K, self.batch.rollout_logp_K[tokens], cap)
+
+    def _value_loss(self, rows: list[int], scored: Scored, tokens: Tensor) -> ValueLoss:
+        config, notes = self.config, self.notes
+        assert config.critic is not None and notes.value_K is not None
+        assert self.credit.return_K is not None
+        return value_loss(
+            self.learner.values(self.batch, rows, scored.hidden_KD),
+            notes.value_K[tokens],
+            self.credit.return_K[tokens],
+            self.value_weight_K[tokens],
+            config.critic.value_clip,
+        )
+
+    # --- what it all came to ----------------------------------------------------------------------
+
+    def _result(self, nonfinite: str) -> UpdateResult:
+        team, notes = self.learner.team, self.notes
+        logp_K, entropy_K = team.sum(self.first_logp_K), team.sum(self.first_entropy_K)
+        old_K = logp_K if notes.old_K is None or len(self.batch.minibatches) == 1 else notes.old_K
+        everything = torch.arange(len(old_K), device=old_K.device)
+        result = UpdateResult(
+            logp_K=logp_K,
+            entropy_K=entropy_K,
+            weight_K=self.weight_K,
+            old_K=old_K,
+            advantage_K=self._corrected(old_K, everything),
+            nonfinite=nonfinite,
+            drift=(old_K - self.batch.rollout_logp_K).abs().mean().item(),
+        )
+        numbers = {**self._policy_metrics(result), **self._critic_metrics(), **self.credit.metrics}
+        # a NaN is no point of a curve, and the database takes none; `nonfinite` tells of it
+        result.metrics = {k: value for k, value in numbers.items() if math.isfinite(value)}
+        return result
+
+    def _policy_metrics(self, result: UpdateResult) -> dict[str, float]:
+        metrics = {
+            "train/kl": (result.old_K - self.notes.initial_K).mean().item(),
+            "train/entropy": result.entropy_K.mean().item(),
+            "train/logprob_drift": result.drift,
+        }
+        if self.losses:
+            passes = len(self.losses) / len(self.batch.minibatches)
+            num_live = max(int((self.weight_K != 0).sum()), 1)
+            metrics["train/loss"] = fmean(self.losses)
+            metrics["train/grad_norm"] = fmean(self.norms)
+            metrics["train/clip_fraction"] = self.num_clipped / (num_live * passes)
+        cap = self.config.algorithm.importance_cap
+        if cap is not None:
+            ratio_K = importance(result.old_K, self.batch.rollout_logp_K, cap)
+            metrics["rollout/importance_ratio_mean"] = ratio_K.mean().item()
+        return metrics
+
+    def _critic_metrics(self) -> dict[str, float]:
+        learner, notes = self.learner, self.notes
+        if learner.critic is None or learner.critic_optimizer is None or not self.value_losses:
+            return {}
+        assert notes.value_K is not None and self.credit.return_K is not None
+        live = self.value_weight_K != 0
+        passes = len(self.value_losses) / len(self.batch.minibatches)
+        explained = explained_variance(notes.value_K[live], self.credit.return_K[live])
+        metrics = {
+            "critic/loss": fmean(self.value_losses),
+            "critic/value_mean": notes.value_K[live].mean().item(),
+            "critic/clip_fraction": self.num_values_clipped / (max(int(live.sum()), 1) * passes),
+            "critic/memory_gb": memory_bytes(learner.critic, learner.critic_optimizer) / 1e9,
+            "time/critic_s": learner.critic_s,
+        }
+        return metrics if explained is None else {**metrics, "critic/explained_variance": explained}
 
 
-def _summarise(
-    result: UpdateResult,
-    notes: Annotations,
-    batch: Batch,
-    losses: list[float],
-    norms: list[float],
-    clipped: int,
-) -> None:
-    assert result.logp_K is not None and result.entropy_K is not None
-    assert result.weight_K is not None
-    result.old_K = notes.old_K
-    result.drift = (result.logp_K - batch.rollout_logp_K).abs().mean().item()
-    result.metrics = {
-        "train/kl": (result.logp_K - notes.ref_K).mean().item(),
-        "train/entropy": result.entropy_K.mean().item(),
-        "train/logprob_drift": result.drift,
-    }
-    if losses:
-        num_live = max(int((result.weight_K != 0).sum()), 1)
-        result.metrics["train/loss"] = sum(losses) / len(losses)
-        result.metrics["train/grad_norm"] = sum(norms) / len(norms)
-        result.metrics["train/clip_fraction"] = clipped / (num_live * len(losses))
-    # a NaN is no point of a curve, and the database takes none; `nonfinite` tells of it
-    result.metrics = {k: value for k, value in result.metrics.items() if math.isfinite(value)}
-
-
-def fill_traces(
-    groups: list[Group],
-    batch: Batch,
-    notes: Annotations,
-    result: UpdateResult,
-    num_groups: int,
-    piece: Callable[[int], str],
-) -> None:
-    """Keep the token numbers of the first `num_groups` groups; `piece` gives a token's text."""
-    assert result.logp_K is not None and result.old_K is not None
-    assert result.entropy_K is not None and result.weight_K is not None
-    row = 0
-    for group in groups[:num_groups]:
-        for rollout in group.rollouts:
-            span = slice(batch.offsets[row], batch.offsets[row + 1])
-            rollout.trace = TokenTrace(
-                pieces=[piece(token) for token in rollout.ids],
-                logp=result.logp_K[span].tolist(),
-                old=result.old_K[span].tolist(),
-                ref=notes.ref_K[span].tolist(),
-                entropy=result.entropy_K[span].tolist(),
-                advantage=[rollout.advantage or 0.0] * len(rollout.ids),
-                weight=result.weight_K[span].tolist(),
-            )
-            row += 1
+def importance(old_K: Tensor, engine_K: Tensor, cap: float) -> Tensor:
+    """min(pi_old / pi_engine, cap): truncated importance sampling between the log-probs of the
+    trainer and those of the engine that sampled."""
+    log_ratio_K = (old_K - engine_K.to(old_K.dtype)).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    return log_ratio_K.exp().clamp(max=cap)

@@ -85,7 +85,61 @@ CHARTS: list[dict[str, Any]] = [
         "zero": True,
         "series": [{"name": "perf/tokens_per_s", "label": "tokens/s", "smooth": True}],
     },
+    {
+        "title": "Value loss",
+        "help": "Squared error of the critic, halved. It moves on as the policy does: watch the "
+        "explained variance.",
+        "format": "number",
+        "zero": True,
+        "optional": True,
+        "series": [{"name": "critic/loss", "label": "loss", "smooth": True}],
+    },
+    {
+        "title": "Explained variance",
+        "help": "How much of the returns the critic foresees: 1 all of it, 0 no more than their "
+        "mean, below 0 less than that.",
+        "format": "number",
+        "optional": True,
+        "series": [{"name": "critic/explained_variance", "label": "explained", "smooth": True}],
+    },
+    {
+        "title": "Critic",
+        "help": "What the critic expects on average, and the share of tokens whose value the value "
+        "clip held back.",
+        "format": "number",
+        "zero": True,
+        "optional": True,
+        "series": [
+            {"name": "critic/value_mean", "label": "value", "smooth": True},
+            {"name": "critic/clip_fraction", "label": "clipped", "smooth": True},
+        ],
+    },
+    {
+        "title": "Effective samples",
+        "help": "Prefix attention: how many of the other completions carry a token's baseline.",
+        "format": "count",
+        "zero": True,
+        "optional": True,
+        "series": [{"name": "advantage/effective_samples", "label": "samples", "smooth": True}],
+    },
+    {
+        "title": "Resampled groups",
+        "help": "Dynamic sampling: flat groups of the step that were replaced by new prompts.",
+        "format": "count",
+        "zero": True,
+        "optional": True,
+        "series": [{"name": "rollout/resampled_groups", "label": "groups", "smooth": True}],
+    },
+    {
+        "title": "Engine and trainer",
+        "help": "Mean over tokens of the capped π_old / π_engine: 1 where the engine that samples "
+        "and the trainer agree.",
+        "format": "number",
+        "optional": True,
+        "series": [{"name": "rollout/importance_ratio_mean", "label": "ratio", "smooth": True}],
+    },
 ]
+"""An `optional` chart appears once the run has numbers for it."""
 
 TILES: list[dict[str, str]] = [
     {"name": "eval/accuracy", "label": "Held-out accuracy", "format": "percent", "since": "first"},
@@ -97,10 +151,14 @@ TILES: list[dict[str, str]] = [
 ]
 
 
+NONE = "—"
+"""Where there is no number."""
+
+
 def number(value: float | None, form: str = "number") -> str:
     """A number as a person reads it; an em dash where there is none."""
     if value is None or not math.isfinite(value):
-        return "—"
+        return NONE
     if form == "percent":
         return f"{100 * value:.1f} %"
     if form == "signed":
@@ -118,10 +176,21 @@ def number(value: float | None, form: str = "number") -> str:
     return f"{value:.3f}" if size >= 0.01 or value == 0 else f"{value:.2g}"
 
 
+def memory(gb: float | None) -> str:
+    """Memory (GB) as a person reads it."""
+    if gb is None or not math.isfinite(gb):
+        return NONE
+    if gb >= 0.1:
+        return f"{gb:.1f} GB" if gb >= 10 else f"{gb:.2f} GB"
+    if 0 < gb < 0.001:
+        return f"{1e6 * gb:.0f} kB"
+    return f"{1000 * gb:.1f} MB" if 0 < gb < 0.01 else f"{1000 * gb:.0f} MB"
+
+
 def ago(moment: float | None, now: float | None = None) -> str:
     """How long ago a moment (seconds since the epoch) was, in words."""
     if moment is None:
-        return "—"
+        return NONE
     seconds = max(0.0, (now or time.time()) - moment)
     for limit, size, unit in ((90, 1, "s"), (5400, 60, "min"), (129_600, 3600, "h")):
         if seconds < limit:

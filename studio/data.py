@@ -18,6 +18,7 @@ from grpo_core.reader import RunReader
 from grpo_core.recipe import parse_config
 from grpo_core.runs import Run, find_run, list_runs
 from studio.charts import thin
+from studio.compare import Recorded
 
 T = TypeVar("T")
 
@@ -83,6 +84,41 @@ def config_of(run: Run) -> RunConfig | None:
         return parse_config(yaml.safe_load(run.config_path.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError):
         return None
+
+
+# --- a whole run, to be compared -----------------------------------------------------------------
+
+_recorded: dict[str, tuple[Any, Recorded | None]] = {}
+
+
+def recorded(run: Run, metrics: tuple[str, ...]) -> Recorded | None:
+    """These metrics of a run with its recipe; None where there is no number or no recipe yet."""
+    stamp = (_stamp(run), metrics)
+    known = _recorded.get(str(run.path))
+    if known and known[0] == stamp:
+        return known[1]
+    config = config_of(run)
+    fresh = read(run, lambda r: _read_recorded(r, run.name, config, metrics), None)
+    _recorded[str(run.path)] = (stamp, fresh)
+    return fresh
+
+
+def _read_recorded(
+    reader: RunReader, name: str, config: RunConfig | None, metrics: tuple[str, ...]
+) -> Recorded | None:
+    series = {metric: points for metric in metrics if (points := reader.points(metric))[0]}
+    if config is None or not series:
+        return None
+    steps = reader.steps()
+    return Recorded(
+        name,
+        config,
+        series,
+        ([step["step"] for step in steps], [float(step["num_tokens"]) for step in steps]),
+        str(reader.meta().get("device", "")),
+        (steps[0]["time"], steps[-1]["time"]) if steps else (0.0, 0.0),
+        bool(reader.reward_marks() or reader.events(kinds=["setting"])),
+    )
 
 
 # --- one run at a glance -------------------------------------------------------------------------

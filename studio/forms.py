@@ -14,19 +14,22 @@ import streamlit as st
 import yaml
 from pydantic.fields import FieldInfo
 
-from grpo_core.config import ALGORITHMS, RunConfig, Section
+from grpo_core.algorithm_config import CriticConfig
+from grpo_core.algorithms import BASE
+from grpo_core.config import RunConfig, Section
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Basics": ("num_steps", "seed", "model"),
     "Data": ("data",),
     "Rollout": ("rollout",),
-    "Algorithm": ("algorithm",),
+    "Algorithm": ("algorithm", "critic"),
     "Optimizer": ("optim",),
     "Evaluation": ("evaluation", "checkpoint"),
     "Limits": ("sandbox", "store"),
 }
 """Tabs of the form; `rewards` is a list and has its own."""
-_FROM_ROW = tuple(next(iter(ALGORITHMS.values())))
+_LEFT_OPEN = (*(f"algorithm.{key}" for key in BASE), "critic.value_coefficient")
+"""Knobs that something else fills in where the recipe leaves them open."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ class Knob:
         name = self.key.rpartition(".")[2].replace("_", " ")
         name = f"number of {name[4:]}" if name.startswith("num ") else name
         name = {"model.path": "model", "algorithm.name": "algorithm"}.get(self.key, name)
-        return f"{name[0].upper()}{name[1:]}".replace("Kl ", "KL ")
+        first, _, rest = name.partition(" ")
+        first = first.upper() if first in ("kl", "sapo", "gae") else first.capitalize()
+        return f"{first} {rest}".strip()
 
     @property
     def choices(self) -> list[Any]:
@@ -61,6 +66,11 @@ class Knob:
     def is_optional(self) -> bool:
         """Whether it may be left empty."""
         return type(None) in get_args(self.field.annotation)
+
+    @property
+    def is_left_open(self) -> bool:
+        """Whether the recipe need not say it: empty then means the value of something else."""
+        return self.key in _LEFT_OPEN
 
     def bound(self, *names: str) -> Any:
         """The limit that one of the constraints `ge`, `gt`, … states, else None."""
@@ -86,74 +96,64 @@ def knobs(config: RunConfig, recipe: dict[str, Any], tab: str) -> list[Knob]:
     found = []
     for name in SECTIONS[tab]:
         field, value = RunConfig.model_fields[name], getattr(config, name)
+        if name == "critic":
+            value = value or CriticConfig()  # what a choice that needs one would begin with
         if not isinstance(value, Section):
             found.append(Knob(name, field, value))
             continue
         for key, inner in type(value).model_fields.items():
             current = getattr(value, key)
-            if name == "algorithm" and key in _FROM_ROW:
-                current = (recipe.get(name) or {}).get(key)  # else the named row decides
+            if f"{name}.{key}" in _LEFT_OPEN:
+                current = (recipe.get(name) or {}).get(key)
             found.append(Knob(f"{name}.{key}", inner, current))
     return found
 
 
-def draw(knob: Knob, prefix: str, row: dict[str, Any]) -> Any:
+def draw(knob: Knob, prefix: str, open_value: Any = None, whose: str = "") -> Any:
     """The knob's widget over its description; returns its value.
 
-    `row`: what the named algorithm says.
+    `open_value`: what the knob comes to where it is left open, and `whose` word that is.
     """
     with st.container(gap="xxsmall"):
-        value = _draw_widget(knob, prefix, row)
+        value = _draw_widget(knob, f"{prefix}/{knob.key}", open_value, whose)
         st.caption(knob.field.description or "")
     return value
 
 
-def _draw_widget(knob: Knob, prefix: str, row: dict[str, Any]) -> Any:
-    key = f"{prefix}/{knob.key}"
+def _draw_widget(knob: Knob, key: str, open_value: Any, whose: str) -> Any:
+    value = knob.value
     shared: dict[str, Any] = {"key": key, "help": knob.help(), "persist_state": "session"}
+    if knob.is_optional and (knob.choices or knob.kind in (int, float)):
+        # Streamlit lets nobody empty a widget that has a default: give it its first value so
+        st.session_state.setdefault(key, value)
+        value = None
+        said = f"{open_value:g}" if isinstance(open_value, int | float) else str(open_value)
+        shared["placeholder"] = "none" if open_value is None else f"{said} {whose}".strip()
     if knob.choices:
-        return _draw_choice(knob, row, shared)
-    if knob.kind is int:
-        low, high = knob.bound("ge", "gt"), knob.bound("le", "lt")
-        return st.number_input(
-            knob.label, min_value=low, max_value=high, value=knob.value, step=1, **shared
-        )
-    if knob.kind is float:
-        return _draw_float(knob, shared)
-    text = st.text_input(knob.label, value=knob.value or "", **shared)
+        index = None if value is None else knob.choices.index(value)
+        return st.selectbox(knob.label, knob.choices, index=index, **shared)
+    if knob.kind is bool:
+        return st.toggle(knob.label, value=value, **shared)
+    if knob.kind in (int, float):
+        stride = _stride(knob.value or open_value)
+        return _draw_number(knob, value, stride, shared)
+    text = st.text_input(knob.label, value=value or "", **shared)
     return None if knob.is_optional and not text.strip() else text
 
 
-def _draw_choice(knob: Knob, row: dict[str, Any], shared: dict[str, Any]) -> Any:
-    name = knob.key.rpartition(".")[2]
-    if not knob.is_optional:
-        return st.selectbox(
-            knob.label, knob.choices, index=knob.choices.index(knob.value), **shared
-        )
-    options = [None, *knob.choices]
-    return st.selectbox(
-        knob.label,
-        options,
-        index=options.index(knob.value),
-        format_func=lambda value: f"{row.get(name)} (as the row says)" if value is None else value,
-        **shared,
-    )
+def _draw_number(
+    knob: Knob, value: Any, stride: float, shared: dict[str, Any]
+) -> int | float | None:
+    bounds = knob.bound("ge", "gt"), knob.bound("le", "lt")
+    if knob.kind is int:
+        low, high = bounds
+        return st.number_input(knob.label, low, high, value, step=1, **shared)
+    # Streamlit takes no mixture of int and float
+    low, high, value = (None if n is None else float(n) for n in (*bounds, value))
+    return st.number_input(knob.label, low, high, value, step=stride, format="%g", **shared)
 
 
-def _draw_float(knob: Knob, shared: dict[str, Any]) -> float | None:
-    low, high = knob.bound("ge", "gt"), knob.bound("le", "lt")
-    return st.number_input(
-        knob.label,
-        min_value=None if low is None else float(low),
-        max_value=None if high is None else float(high),
-        value=float(knob.value),
-        step=_stride(knob.value),
-        format="%g",
-        **shared,
-    )
-
-
-def _stride(value: float) -> float:
+def _stride(value: float | None) -> float:
     """A tenth of the value's own size, so that the buttons change it sensibly."""
     return float(f"{abs(value) / 10:.0e}") if value else 0.01
 

@@ -11,11 +11,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from grpo_core import advantages, rewards
+from grpo_core import rewards
+from grpo_core.advantages import TOLERANCE
+from grpo_core.algorithm_config import AlgorithmConfig
 from grpo_core.reader import RunReader
 from grpo_core.records import Event, Group
 from grpo_core.runs import Run
-from studio import charts, data, scoring, widgets
+from studio import charts, data, lab_numbers, scoring, widgets
 
 EXAMPLE = '''def reward(completion, answer):
     """One number for one completion; parameters are asked for by name."""
@@ -46,6 +48,8 @@ class Trial:
     seconds: float
     flat_before: int
     flat_after: int
+    about: str
+    """What the advantages are."""
     error: str = ""
 
 
@@ -86,41 +90,53 @@ def try_out(run: Run, step: int, source: str, functions: list[rewards.RewardFunc
     """Score the stored completions of a step anew and compare."""
     groups = scoring.stored_groups(run, step)
     config = data.config_of(run)
-    estimator = (config.algorithm.advantage if config else None) or "zscore"
-    timeout_s = config.sandbox.timeout_s if config else 2.0
-    old = [[rollout.reward for rollout in group.rollouts] for group in groups]
+    algorithm = config.algorithm if config else AlgorithmConfig()
+    about = lab_numbers.explain(algorithm)
+    before = lab_numbers.scores_of(groups, _weights_at(run, step))
     try:
+        timeout_s = config.sandbox.timeout_s if config else 2.0
         scored = scoring.bench().score(functions, groups, step, timeout_s)
     except Exception as error:
         # The sandbox itself failed; the page shows why and stays.
-        return Trial(run.name, step, source, pd.DataFrame(), [], 0.0, 0, 0, str(error))
-    new = [[rollout.reward for rollout in group.rollouts] for group in scored.groups]
+        return Trial(run.name, step, source, pd.DataFrame(), [], 0.0, 0, 0, about, str(error))
+    weights = {function.name: function.weight for function in functions}
+    after = lab_numbers.scores_of(scored.groups, weights)
     return Trial(
         run.name,
         step,
         source,
-        _compare(scored.groups, old, new, estimator),
+        _compare(scored.groups, before, after, algorithm),
         [_fault(event) for event in scored.faults],
         scored.seconds,
-        _num_flat(old),
-        _num_flat(new),
+        _num_flat(before.rewards_PG),
+        _num_flat(after.rewards_PG),
+        about,
     )
+
+
+def _weights_at(run: Run, step: int) -> dict[str, float]:
+    """The weight of each reward function that was in force at a step."""
+    version = data.read(run, lambda reader: reader.reward_version(step), None)
+    try:
+        functions = rewards.load_version(run.rewards, version) if version else []
+    except ValueError:
+        functions = []
+    return {function.name: function.weight for function in functions}
 
 
 def _compare(
     groups: list[Group],
-    old: list[list[float | None]],
-    new: list[list[float | None]],
-    estimator: str,
+    old: lab_numbers.Scores,
+    new: lab_numbers.Scores,
+    algorithm: AlgorithmConfig,
 ) -> pd.DataFrame:
-    before = advantages.assign(old, estimator)
-    after = advantages.assign(new, estimator)
+    before, after = lab_numbers.assign(old, algorithm), lab_numbers.assign(new, algorithm)
     rows = [
         {
             "Prompt": g + 1,
             "Completion": widgets.cut(rollout.text),
-            "Old reward": old[g][i],
-            "New reward": new[g][i],
+            "Old reward": old.rewards_PG[g][i],
+            "New reward": new.rewards_PG[g][i],
             "Old adv.": before[g][i],
             "New adv.": after[g][i],
             "Parts": _parts(rollout.parts),
@@ -143,7 +159,7 @@ def _parts(parts: dict[str, float | None]) -> str:
 
 def _num_flat(rewards_PG: list[list[float | None]]) -> int:
     known = [[reward for reward in group if reward is not None] for group in rewards_PG]
-    return sum(len(g) > 1 and max(g) - min(g) <= advantages.TOLERANCE for g in known)
+    return sum(len(g) > 1 and max(g) - min(g) <= TOLERANCE for g in known)
 
 
 def _fault(event: Event) -> Fault:
@@ -190,12 +206,13 @@ def _show_numbers(trial: Trial) -> None:
             "Flat groups",
             f"{trial.flat_before} → {trial.flat_after}",
             border=True,
-            help="Groups whose rewards are all equal move nothing.",
+            help="Groups whose rewards are all equal; they move nothing where an advantage "
+            "compares within its group.",
         )
         st.metric("Faults", str(failed), border=True)
     st.caption(
         f"{len(table)} completions scored in {trial.seconds:.2f} s, in the sandbox that training "
-        "uses. Both advantages are worked out anew, with the run's estimator. Sorted by change."
+        f"uses. {trial.about} Sorted by change."
     )
 
 

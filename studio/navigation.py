@@ -52,6 +52,13 @@ page = st.navigation(
             url_path="lab",
             help="Write a reward, try it on stored completions, apply it to the run.",
         ),
+        st.Page(
+            FOLDER / "app_pages/compare.py",
+            title="Compare",
+            icon=":material/compare_arrows:",
+            url_path="compare",
+            help="Algorithms side by side: by step, by time and by memory, with bands over seeds.",
+        ),
     ],
     position="top",
 )

@@ -130,5 +130,6 @@ def _to_group(reader: RunReader, stored: dict[str, Any], column: str) -> Group:
         ids = trace[0] if trace else [-1] * one["num_tokens"]
         rollout = Rollout(ids, [], one["text"], one["finish"])
         rollout.reward, rollout.correct = one["reward"], one["correct"]
+        rollout.parts = one["parts"]
         rollouts.append(rollout)
     return Group(problem, stored["prompt"], [], rollouts)

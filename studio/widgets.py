@@ -5,6 +5,7 @@ show text: never Markdown, never HTML (an image in Markdown would make the brows
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -16,9 +17,12 @@ NEW_RUN_PAGE = "app_pages/new_run.py"
 LIVE_PAGE = "app_pages/live.py"
 INSPECTOR_PAGE = "app_pages/inspector.py"
 LAB_PAGE = "app_pages/reward_lab.py"
+COMPARE_PAGE = "app_pages/compare.py"
 
 MAX_TEXT = 20_000
 """Characters of one text on a page."""
+CHOSEN = "runs_chosen"
+"""Session key: somebody chose the runs to compare."""
 PROBLEM = "problem"
 """Session key: what went wrong with the last click, one sentence."""
 
@@ -56,6 +60,28 @@ def pick_run() -> Run | None:
     )
     _to_address("run", name)
     return data.get_run(name)
+
+
+def pick_runs(default: Callable[[], list[str]]) -> list[str]:
+    """The runs to compare; a choice of one's own stands in the address (`?runs=a,b`)."""
+    names = data.run_names()
+    wanted = _from_address("runs")
+    if wanted is not None:
+        st.session_state["runs"], st.session_state[CHOSEN] = wanted.split(","), True
+    if not st.session_state.get(CHOSEN):
+        st.session_state["runs"] = default()  # again each time: a new run joins its like
+    st.session_state["runs"] = [name for name in st.session_state["runs"] if name in names]
+    chosen = st.multiselect(
+        "Runs",
+        names,
+        key="runs",
+        on_change=lambda: st.session_state.update({CHOSEN: True}),
+        persist_state="session",
+        placeholder="Choose the runs to compare",
+    )
+    if st.session_state.get(CHOSEN):
+        _to_address("runs", ",".join(chosen))
+    return chosen
 
 
 # Not `bind="query-params"`: with a bound widget on the page `st.switch_page` raises, whatever it is

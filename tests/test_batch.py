@@ -38,7 +38,8 @@ def test_flat_tensors_by_hand():
     assert batch.sequence_K.tolist() == [0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 3]
     assert batch.tokens_of([2, 0]).tolist() == [4, 5, 0, 1, 2]
     assert (
-        per_token([1.0, 2.0, 3.0, 4.0], batch).tolist() == [1.0] * 3 + [2.0, 3.0, 3.0] + [4.0] * 5
+        per_token([1.0, 2.0, 3.0, 4.0], batch, torch.float32).tolist()
+        == [1.0] * 3 + [2.0, 3.0, 3.0] + [4.0] * 5
     )
 
 
@@ -49,11 +50,11 @@ def test_the_padded_forward_equals_one_row_at_a_time(random_model):
     expected, entropies = [], []
     for prompt, completion in zip(batch.prompts, batch.completions, strict=True):
         logits = model(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1] / 0.7
-        logp = torch.log_softmax(logits.float(), -1)
+        logp = torch.log_softmax(logits, -1)
         expected.append(logp[torch.arange(len(completion)), torch.tensor(completion)])
-        entropies.append(torch.distributions.Categorical(logits=logits.float()).entropy())
-    assert torch.allclose(scored.logp_K, torch.cat(expected), atol=1e-5)
-    assert torch.allclose(scored.entropy_K, torch.cat(entropies), atol=1e-5)
+        entropies.append(torch.distributions.Categorical(logits=logits).entropy())
+    assert torch.allclose(scored.logp_K, torch.cat(expected), atol=1e-12)
+    assert torch.allclose(scored.entropy_K, torch.cat(entropies), atol=1e-12)
 
 
 def test_the_entropy_has_a_gradient_only_when_asked_for(random_model):

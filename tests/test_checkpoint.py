@@ -6,11 +6,14 @@ import random
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from grpo_core import checkpoint
 from grpo_core.checkpoint import Position
+from grpo_core.learner import make_learner
 from grpo_core.policy import load_policy
+from grpo_core.recipe import parse_config
 
 
 @pytest.fixture
@@ -18,14 +21,19 @@ def policy(random_model):
     return load_policy(str(random_model), torch.device("cpu"))
 
 
-def trained(policy, steps: int = 3) -> torch.optim.Optimizer:
-    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=1e-3)
+def learner_of(policy, **recipe):
+    return make_learner(Accelerator(cpu=True), policy, parse_config(recipe))
+
+
+def trained(policy, steps: int = 3):
+    learner = learner_of(policy)
+    optimizer = learner.optimizer
     for step in range(steps):
         optimizer.zero_grad()
         ids = torch.tensor([[1, 2, 3, step]])
         policy.model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
-    return optimizer
+    return learner
 
 
 def latest(folder):
@@ -36,21 +44,21 @@ def latest(folder):
 
 
 def test_everything_comes_back_bit_for_bit(policy, tmp_path, random_model):
-    optimizer = trained(policy)
+    learner = trained(policy)
     random.seed(5)
     torch.manual_seed(6)
-    checkpoint.save(tmp_path, policy, optimizer, Position(3, "abc", {"seed": 1}))
+    checkpoint.save(tmp_path, learner, Position(3, "abc", {"seed": 1}))
     expected = random.random(), torch.rand(3)
     path, skipped = latest(tmp_path)
     assert path.name == "step_000003" and skipped == []
     again = load_policy(str(random_model), torch.device("cpu"), path / "model")
     for a, b in zip(policy.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(a, b)
-    fresh = torch.optim.AdamW(again.model.parameters(), lr=1e-3)
+    fresh = learner_of(again)
     position = checkpoint.read_position(path)
     checkpoint.restore(path, fresh, position)
     assert (position.step, position.reward_version) == (3, "abc")
-    old, new = optimizer.state_dict()["state"], fresh.state_dict()["state"]
+    old, new = (one.optimizer.state_dict()["state"] for one in (learner, fresh))
     assert old.keys() == new.keys()
     for index in old:
         assert all(torch.equal(old[index][key], new[index][key]) for key in old[index])
@@ -67,9 +75,9 @@ def test_everything_comes_back_bit_for_bit(policy, tmp_path, random_model):
 )
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_a_damaged_checkpoint_is_passed_over(policy, tmp_path, name, damage):
-    optimizer = trained(policy)
+    learner = trained(policy)
     for step in (1, 2):
-        checkpoint.save(tmp_path, policy, optimizer, Position(step, "abc", {}))
+        checkpoint.save(tmp_path, learner, Position(step, "abc", {}))
     victim = tmp_path / "step_000002" / name
     content = bytearray(victim.read_bytes())
     if damage == "remove":
@@ -86,7 +94,7 @@ def test_a_damaged_checkpoint_is_passed_over(policy, tmp_path, name, damage):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 2, "files": {}}'])
 def test_a_bad_manifest_is_passed_over(policy, tmp_path, text):
-    checkpoint.save(tmp_path, policy, trained(policy, 1), Position(1, "abc", {}))
+    checkpoint.save(tmp_path, trained(policy, 1), Position(1, "abc", {}))
     (tmp_path / "step_000001" / "MANIFEST.json").write_text(text)
     path, skipped = latest(tmp_path)
     assert path is None and len(skipped) == 1
@@ -94,8 +102,8 @@ def test_a_bad_manifest_is_passed_over(policy, tmp_path, text):
 
 def test_a_save_that_dies_anywhere_leaves_the_older_checkpoint(policy, tmp_path, monkeypatch):
     """A full disk at the n-th sync or rename, for every n until the save gets through."""
-    optimizer = trained(policy)
-    checkpoint.save(tmp_path, policy, optimizer, Position(1, "abc", {}))
+    learner = trained(policy)
+    checkpoint.save(tmp_path, learner, Position(1, "abc", {}))
     real = os.fsync
     for limit in range(100):
         calls = iter(range(limit))
@@ -107,7 +115,7 @@ def test_a_save_that_dies_anywhere_leaves_the_older_checkpoint(policy, tmp_path,
 
         monkeypatch.setattr(os, "fsync", failing)
         try:
-            checkpoint.save(tmp_path, policy, optimizer, Position(2, "abc", {}))
+            checkpoint.save(tmp_path, learner, Position(2, "abc", {}))
         except OSError:
             whole = [p.name for p in checkpoint.newest_first(tmp_path)]
             whole = [name for name in whole if checkpoint.problem_with(tmp_path / name) is None]
@@ -120,9 +128,9 @@ def test_a_save_that_dies_anywhere_leaves_the_older_checkpoint(policy, tmp_path,
 
 
 def test_retire_keeps_the_newest_and_clears_rubbish(policy, tmp_path):
-    optimizer = trained(policy, 1)
+    learner = trained(policy, 1)
     for step in (1, 2, 3, 10):
-        checkpoint.save(tmp_path, policy, optimizer, Position(step, "abc", {}))
+        checkpoint.save(tmp_path, learner, Position(step, "abc", {}))
     (tmp_path / ".trash-step_000000").mkdir()
     (tmp_path / ".tmp-step_000011").mkdir()
     checkpoint.retire(tmp_path, keep=2)
@@ -130,7 +138,7 @@ def test_retire_keeps_the_newest_and_clears_rubbish(policy, tmp_path):
 
 
 def test_no_file_of_a_checkpoint_is_a_pickle(policy, tmp_path):
-    path = checkpoint.save(tmp_path, policy, trained(policy, 1), Position(1, "abc", {}))
+    path = checkpoint.save(tmp_path, trained(policy, 1), Position(1, "abc", {}))
     suffixes = {file.suffix for file in path.rglob("*") if file.is_file()}
     assert suffixes <= {".json", ".safetensors", ".jinja"}
     assert json.loads((path / "MANIFEST.json").read_text())["step"] == 1

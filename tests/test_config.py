@@ -11,6 +11,7 @@ from grpo_core.recipe import (
     live_keys,
     load_recipe,
     parse_config,
+    section_of,
     to_yaml,
 )
 
@@ -35,8 +36,9 @@ def test_every_shipped_recipe_is_valid_and_survives_being_written(path, tmp_path
         ({"rewards": [{"bultin": "x"}]}, "rewards.0.bultin: unknown key; did you mean builtin"),
         (
             {"rollout": {"group_size": 1}},
-            "rollout.group_size: input should be greater than or equal to 2",
+            "rollout.group_size: 1 leaves algorithm.advantage: zscore nothing to compare",
         ),
+        ({"rollout": {"group_size": 0}}, "rollout.group_size: input should be greater than"),
         (
             {"algorithm": {"kl_coefficient": -1}},
             "algorithm.kl_coefficient: input should be greater",
@@ -45,6 +47,35 @@ def test_every_shipped_recipe_is_valid_and_survives_being_written(path, tmp_path
         ({"algorithm": {"name": "foo"}}, "algorithm.name: input should be 'as_written'"),
         ({"algorithm": {"kl_estimator": "k1"}}, "k1 in the loss has zero expected gradient"),
         ({"algorithm": {"name": "as_written", "kl_reference": "old"}}, "kl_reference: old"),
+        ({"algorithm": {"name": "as_written", "kl_estimator": "k3"}}, "takes kl_estimator: k1"),
+        ({"algorithm": {"name": "gspo", "clipping": "sapo"}}, "use ratio_level: token"),
+        ({"algorithm": {"name": "gspo", "advantage": "gae"}}, "one advantage for it"),
+        ({"algorithm": {"name": "rloo", "clipping": "ppo"}}, "set clipping: none too"),
+        ({"algorithm": {"name": "cispo", "clip_low": 0.1}}, "clip_low does not apply here"),
+        ({"algorithm": {"name": "dapo", "sapo_positive": 2}}, "it needs clipping: sapo"),
+        ({"algorithm": {"dual_clip": 1.1}}, "dual_clip must be larger than 1 + clip_high"),
+        ({"algorithm": {"dual_clip": 0.5}}, "algorithm.dual_clip: input should be greater than 1"),
+        ({"algorithm": {"reference_decay": 0.9}}, "it needs kl_reference: average"),
+        ({"algorithm": {"name": "ppo", "resample_rounds": 2}}, "set resample_rounds: 0"),
+        (
+            {
+                "algorithm": {
+                    "name": "dr_grpo",
+                    "multi_objective_aggregation": "normalize_then_sum",
+                }
+            },
+            "with advantage: zscore",
+        ),
+        (
+            {"algorithm": {"name": "rloo"}, "optim": {"updates_per_rollout": 2}},
+            "only the first update on a rollout is right",
+        ),
+        ({"optim": {"minibatches": 17}}, "groups are not split"),
+        ({"critic": {"model": "own"}}, "critic: needs algorithm.advantage: gae"),
+        (
+            {"algorithm": {"name": "ppo"}, "critic": {"model": "own", "value_coefficient": 1}},
+            "it needs model: shared",
+        ),
         (
             {"optim": {"learning_rate": float("nan")}},
             "optim.learning_rate: input should be a finite",
@@ -69,7 +100,7 @@ def test_a_row_fills_what_the_recipe_leaves_open():
     assert (config.algorithm.kl_place, config.algorithm.kl_estimator) == ("reward", "k1")
     overridden = parse_config({"algorithm": {"name": "as_written", "advantage": "loo"}})
     assert overridden.algorithm.advantage == "loo"
-    assert RunConfig().algorithm.advantage == ALGORITHMS["deepseekmath"]["advantage"]
+    assert RunConfig().algorithm.advantage == ALGORITHMS["deepseekmath"].settings["advantage"]
 
 
 def test_overrides_reach_sections_and_list_items():
@@ -121,11 +152,57 @@ def test_live_knobs_change_and_fixed_ones_do_not():
 def test_every_knob_is_described():
     def check(section, prefix=""):
         for name, field in section.model_fields.items():
-            inner = field.annotation
-            if isinstance(inner, type) and hasattr(inner, "model_fields"):
+            inner = section_of(field)
+            if inner is not None:
                 check(inner, f"{prefix}{name}.")
             elif f"{prefix}{name}" != "rewards":
                 assert field.description and field.description.endswith("."), f"{prefix}{name}"
 
     check(RunConfig)
     assert yaml.safe_load(to_yaml(RunConfig()))["num_steps"] == 120
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_row_is_possible_and_survives_being_written(name):
+    config = parse_config({"algorithm": {"name": name}})
+    assert parse_config(yaml.safe_load(to_yaml(config))) == config
+    assert (config.critic is not None) == (name == "ppo")
+    settings = config.algorithm.model_dump()
+    assert set(ALGORITHMS[name].settings) <= set(settings), "a row names a knob that is none"
+    assert all(settings[knob] == value for knob, value in ALGORITHMS[name].differs.items())
+
+
+def test_a_row_is_named_as_its_knob_list_says():
+    (names,) = [f.annotation.__args__ for f in [type(RunConfig().algorithm).model_fields["name"]]]
+    assert list(names) == list(ALGORITHMS)
+
+
+def test_a_knob_that_does_not_apply_is_empty():
+    algorithm = parse_config({"algorithm": {"name": "deepseekmath", "clipping": "cispo"}}).algorithm
+    assert (algorithm.clip_low, algorithm.clip_high, algorithm.sapo_positive) == (None, 0.2, None)
+    sapo = parse_config({"algorithm": {"name": "dapo", "clipping": "sapo"}}).algorithm
+    assert (sapo.clip_low, sapo.clip_high, sapo.sapo_positive) == (None, None, 1.0)
+
+
+def test_a_value_clip_that_was_taken_away_stays_away():
+    config = parse_config({"algorithm": {"name": "ppo"}, "critic": {"value_clip": None}})
+    assert config.critic.value_clip is None and config.critic.value_coefficient == 0.5
+    assert parse_config(yaml.safe_load(to_yaml(config))) == config
+
+
+def test_a_group_of_one_is_enough_without_a_comparison():
+    for row in ("reinforce", "ppo"):
+        parse_config({"algorithm": {"name": row}, "rollout": {"group_size": 1}})
+
+
+def test_knobs_of_the_critic_can_be_set_and_changed():
+    values = apply_overrides({"algorithm": {"name": "ppo"}}, ["critic.gae_lambda=1"])
+    config = parse_config(values)
+    assert config.critic.gae_lambda == 1
+    assert change_live(config, ["critic.gae_lambda=0.9"]).critic.gae_lambda == 0.9
+    with pytest.raises(ValueError, match=r"critic\.model: cannot be changed"):
+        change_live(config, ["critic.model=own"])
+    with pytest.raises(ValueError, match=r"critic: needs"):
+        change_live(RunConfig(), ["critic.gae_lambda=0.9"])
+    with pytest.raises(ValueError, match="did you mean gae_lambda"):
+        parse_config({"algorithm": {"name": "ppo"}, "critic": {"gae_lamda": 1}})

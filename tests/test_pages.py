@@ -13,17 +13,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser.recorded import record_run, write_status
+from browser.recorded import record_comparison, record_run, write_status
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
-from grpo_core.config import ALGORITHMS, RunConfig, Section
+from grpo_core.algorithm_config import AlgorithmConfig, CriticConfig
+from grpo_core.algorithms import ALGORITHMS
+from grpo_core.compatibility import APPLIES
+from grpo_core.config import RunConfig, Section
 from grpo_core.recipe import load_recipe
-from grpo_core.records import Event
+from grpo_core.records import Event, Group, Problem, Rollout
 from grpo_core.runs import Run, create_run
 from grpo_core.store import RunWriter
-from studio import api, charts, components, curves, data, events, forms, jobs, lab, scoring
+from studio import (
+    algorithm_form,
+    api,
+    charts,
+    compare_view,
+    components,
+    curves,
+    data,
+    events,
+    forms,
+    jobs,
+    lab,
+    lab_numbers,
+    scoring,
+)
 
 STUDIO = Path(data.__file__).parent
 PAGES = {
@@ -32,6 +49,7 @@ PAGES = {
     "live": "app_pages/live.py",
     "inspector": "app_pages/inspector.py",
     "reward_lab": "app_pages/reward_lab.py",
+    "compare": "app_pages/compare.py",
 }
 STATES = ("running", "paused", "completed", "crashed", "failed", "stopped")
 HOSTILE = "<img src=x onerror=alert(1)> ![x](http://evil.example/x.png) :red[hi] $x$"
@@ -91,6 +109,8 @@ def test_without_runs(empty: Path, page: str) -> None:
     app = open_page(page)
     if page in ("live", "inspector", "reward_lab"):
         assert "There is no run to show yet." in texts(app)
+    if page == "compare":
+        assert "There is no run to compare yet." in texts(app)
     if page == "runs":
         labels = [button.label for button in app.button]
         assert labels == ["Start the bundled run"], "one primary button, nothing else"
@@ -116,6 +136,7 @@ def test_with_damaged_runs(recorded: Run, page: str) -> None:
     RunWriter(empty_db.db_path).close()
     for name in ("only-created", "no-tables", "not-a-database", "no-rows", "bundled-1", "gone"):
         open_page(page, run=name, step="3")
+    open_page(page, runs="only-created,no-tables,not-a-database,no-rows,gone")
     assert {row["name"] for row in data.overview()} == {
         "only-created", "no-tables", "not-a-database", "no-rows", "bundled-1"
     }  # fmt: skip
@@ -158,9 +179,12 @@ def test_live_component_gets_run_and_charts(recorded: Run) -> None:
     assert given["url"] == "/api/runs/bundled-1"
     titles = [chart["title"] for chart in given["charts"]]
     assert {"Accuracy", "Reward", "Loss", "Entropy", "Completion length"} <= set(titles)
-    drawn = {series["name"] for chart in given["charts"] for series in chart["series"]}
     written = set(data.read(recorded, lambda reader: reader.metric_names(), []))
+    always = [chart for chart in given["charts"] if not chart.get("optional")]
+    drawn = {series["name"] for chart in always for series in chart["series"]}
     assert drawn <= written, "every curve has a metric of that name"
+    critics = {s["name"] for c in given["charts"] if c.get("optional") for s in c["series"]}
+    assert {"critic/loss", "critic/explained_variance", "critic/value_mean"} <= critics
 
 
 def test_a_failed_run_shows_what_the_trainer_wrote(recorded: Run) -> None:
@@ -197,27 +221,141 @@ def overrides_of(app: AppTest) -> str:
     return next(e.value for e in app.code if e.value.startswith("grpo-studio train"))
 
 
+def knob_fields() -> dict[str, Any]:
+    """Every knob of the recipe by its dotted path, the rewards aside."""
+    found: dict[str, Any] = {}
+    for name, field in RunConfig.model_fields.items():
+        if name == "rewards":
+            continue
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
+        if section is not None:
+            found |= {f"{name}.{key}": knob for key, knob in section.model_fields.items()}
+        else:
+            found[name] = field
+    return found
+
+
+def knobs_on(app: AppTest) -> set[str]:
+    kinds = ("number_input", "selectbox", "text_input", "toggle")
+    keys = [str(widget.key) for kind in kinds for widget in app.get(kind)]
+    return {key.removeprefix("new/bundled/") for key in keys if key.startswith("new/bundled/")}
+
+
+def choose(app: AppTest, **values: Any) -> AppTest:
+    """Set knobs of the algorithm section by name, one after another."""
+    for key, value in values.items():
+        fields = (app.selectbox, app.number_input, app.toggle)
+        name = f"new/bundled/{key.replace('__', '.')}"
+        field = next(f for kind in fields for f in kind if f.key == name)
+        field.set_value(value).run()
+        assert not app.exception, [error.value for error in app.exception]
+    return app
+
+
 def test_form_has_every_knob_with_description_and_bounds(empty: Path) -> None:
     app = open_page("new_run")
     shown = " ".join(str(caption.value) for caption in app.caption)
-    kinds = ("number_input", "selectbox", "text_input")
-    keys = {str(widget.key) for kind in kinds for widget in app.get(kind)}
-    for name, field in RunConfig.model_fields.items():
-        section = field.annotation
-        inner = (
-            {f"{name}.{key}": knob for key, knob in section.model_fields.items()}
-            if isinstance(section, type) and issubclass(section, Section)
-            else {name: field}
-        )
-        for key, knob in inner.items():
-            if key == "rewards":
-                continue
-            assert f"new/bundled/{key}" in keys, f"{key} has no widget"
-            assert knob.description and knob.description in shown, f"{key} is not explained"
+    row = {**ALGORITHMS["deepseekmath"].settings}
+    silent = {f"algorithm.{key}" for key, (applies, _) in APPLIES.items() if not applies(row)}
+    assert silent == {
+        "algorithm.sapo_positive", "algorithm.sapo_negative", "algorithm.reference_sync_every",
+        "algorithm.reference_decay", "algorithm.overlong_penalty", "algorithm.overlong_buffer",
+        "algorithm.attention_temperature", "algorithm.attention_min_samples",
+    }  # fmt: skip
+    for key, knob in knob_fields().items():
+        expected = key not in silent and not key.startswith("critic.")
+        assert (key in knobs_on(app)) == expected, key
+        assert knob.description and (not expected or knob.description in shown), key
+    assert ALGORITHMS["deepseekmath"].about in shown
     steps = app.number_input(key="new/bundled/num_steps")
     assert steps.min == 1
     rate = app.number_input(key="new/bundled/optim.learning_rate")
     assert (rate.min, rate.max) == (0, 1)
+
+
+def test_form_shows_what_applies_and_nothing_else(empty: Path) -> None:
+    app = open_page("new_run")
+    seen = knobs_on(app)
+    choose(app, algorithm__clipping="cispo")
+    assert "algorithm.clip_high" in knobs_on(app) and "algorithm.clip_low" not in knobs_on(app)
+    choose(app, algorithm__clipping=None, algorithm__name="sapo")
+    assert "algorithm.clip_high" not in knobs_on(app)
+    seen |= knobs_on(app)
+    choose(app, algorithm__name="prefix_attention", algorithm__kl_reference="synced")
+    assert "algorithm.attention_temperature" in knobs_on(app)
+    seen |= knobs_on(app)
+    choose(app, algorithm__name="dapo", algorithm__kl_reference="average")
+    seen |= knobs_on(app)
+    choose(app, algorithm__name="ppo")
+    assert {f"critic.{key}" for key in CriticConfig.model_fields} <= knobs_on(app)
+    seen |= knobs_on(app)
+    choose(app, critic__model="own")
+    assert "critic.value_coefficient" not in knobs_on(app)
+    assert seen == set(knob_fields()), "each knob has its place in some recipe"
+    titles = algorithm_form.GROUPS
+    placed = [key for keys in titles.values() for key in keys]
+    assert len(placed) == len(set(placed)) and set(placed) <= set(AlgorithmConfig.model_fields)
+
+
+def test_an_open_knob_says_what_it_comes_to(empty: Path) -> None:
+    app = open_page("new_run")
+    clip = app.number_input(key="new/bundled/algorithm.clip_high")
+    assert (clip.value, clip.placeholder) == (None, "0.2 (as the row says)")
+    dual = app.number_input(key="new/bundled/algorithm.dual_clip")
+    assert (dual.value, dual.placeholder) == (None, "none")
+    assert app.number_input(key="new/bundled/algorithm.kl_coefficient").value == 0.02, (
+        "the recipe's"
+    )
+    choose(app, algorithm__name="gspo")
+    clip = app.number_input(key="new/bundled/algorithm.clip_high")
+    assert clip.placeholder == "0.0004 (as the row says)"
+    assert app.selectbox(key="new/bundled/algorithm.ratio_level").placeholder == (
+        "sequence (as the row says)"
+    )
+    assert app.number_input(key="new/bundled/algorithm.kl_coefficient").value == 0.02
+    choose(app, algorithm__kl_coefficient=None)
+    assert "--set algorithm.name=gspo --set algorithm.kl_coefficient=null" in overrides_of(app)
+
+
+def test_a_hidden_knob_says_nothing(empty: Path, tmp_path: Path) -> None:
+    app = open_page("new_run")
+    choose(app, algorithm__clip_high=0.3)
+    assert "algorithm.clip_high=0.3" in overrides_of(app)
+    choose(app, algorithm__name="sapo")
+    assert "clip_high" not in overrides_of(app)
+    choose(app, algorithm__name="dapo")
+    assert "algorithm.clip_high=0.3" in overrides_of(app), "and is not forgotten"
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("algorithm: {name: ppo, clip_high: 0.3}\ncritic: {value_clip: 0.5}\n")
+    app.selectbox(key="new_recipe").set_value("own file").run()
+    app.text_input(key="new_recipe_path").set_value(str(recipe)).run()
+    prefix = f"new/{recipe}"
+    assert app.number_input(key=f"{prefix}/critic.value_clip").value == 0.5
+    app.selectbox(key=f"{prefix}/algorithm.name").set_value("sapo").run()
+    command = overrides_of(app)
+    assert "algorithm.clip_high=null" in command and "critic=null" in command
+    assert not next(b for b in app.button if b.label == "Start the run").disabled
+
+
+def test_critic_of_a_recipe_that_has_none(empty: Path, tmp_path: Path) -> None:
+    app = choose(open_page("new_run"), algorithm__name="ppo")
+    assert overrides_of(app).endswith("--set algorithm.name=ppo")
+    assert app.number_input(key="new/bundled/critic.value_clip").value == 0.2
+    assert app.number_input(key="new/bundled/critic.value_coefficient").placeholder == "0.5"
+    choose(app, critic__value_clip=None, critic__whiten=False, critic__model="own")
+    said = "critic.model=own --set critic.value_clip=null --set critic.whiten=false"
+    assert overrides_of(app).endswith(said)
+    recipe = next(e.value for e in app.code if e.value.startswith("model:"))
+    assert "value_clip: null" in recipe and "whiten: false" in recipe and "model: own" in recipe
+    written = tmp_path / "written.yaml"
+    written.write_text("algorithm: {name: deepseekmath}\ncritic: null\n")
+    app.selectbox(key="new_recipe").set_value("own file").run()
+    app.text_input(key="new_recipe_path").set_value(str(written)).run()
+    app.selectbox(key=f"new/{written}/algorithm.name").set_value("ppo").run()
+    app.selectbox(key=f"new/{written}/critic.model").set_value("own").run()
+    assert "--set 'critic={}' --set critic.model=own" in overrides_of(app)
+    assert not next(b for b in app.button if b.label == "Start the run").disabled
 
 
 def test_form_yaml_and_command_agree(empty: Path) -> None:
@@ -229,8 +367,10 @@ def test_form_yaml_and_command_agree(empty: Path) -> None:
     assert "--set num_steps=7" in command and "algorithm.name=as_written" in command
     recipe = next(e.value for e in app.code if e.value.startswith("model:"))
     assert "num_steps: 7" in recipe and "learning_rate: 0.0025" in recipe
-    for key, value in ALGORITHMS["as_written"].items():
+    for key in ("advantage", "aggregation", "kl_place"):
+        value = ALGORITHMS["as_written"].settings[key]
         assert f"{key}: {value}" in recipe, "the row's own settings follow its name"
+    assert "kl_coefficient: 0.02" in recipe, "what the recipe says itself stays"
     words = command.split("--set ")[1:]
     path = next(iter(Path(jobs.__file__).parents[1].glob("assets/recipes/bundled.yaml")))
     config = load_recipe(path, [word.strip().strip("'") for word in words])
@@ -299,6 +439,16 @@ def test_inspector_flags_groups_without_signal(recorded: Run) -> None:
     groups = data.read(recorded, lambda reader: reader.group_summaries(24), [])
     flat = [group["reward_min"] == group["reward_max"] for group in groups]
     assert list(table["Signal"] == "none") == flat
+
+
+def test_equal_rewards_still_move_where_nothing_is_compared(empty: Path) -> None:
+    config = RunConfig.model_validate({"algorithm": {"name": "ppo"}})
+    run = record_run(empty, "with-critic", 2, "completed", config=config, prompts=2)
+    writer = RunWriter(run.db_path)
+    writer._db.execute("UPDATE rollouts SET reward = 1")
+    writer.close()
+    app = open_page("inspector", run="with-critic", step="2")
+    assert set(app.dataframe[0].value["Signal"]) == {"yes"} and not payload(app)["flat"]
 
 
 @pytest.mark.parametrize(
@@ -378,6 +528,47 @@ def test_faults_name_their_line_and_mark_it(recorded: Run) -> None:
     assert trial.table["New reward"].isna().all() and "seen" in trial.table["Printed"][0]
 
 
+def groups_with(rewards: list[float | None], parts: list[tuple[float, float]]) -> list[Any]:
+    rollouts = [
+        Rollout([0] * num, [], "", "stop", reward=reward, parts={"a": a, "b": b})
+        for num, (reward, (a, b)) in enumerate(zip(rewards, parts, strict=True), start=1)
+    ]
+    return [Group(Problem("0", "", ""), "", [], rollouts)]
+
+
+def test_the_lab_shows_what_rewards_alone_tell() -> None:
+    groups = groups_with([1.0, 0.0, 0.0], [(1.0, 0.0), (0.0, 0.0), (0.0, 0.0)])
+    scores = lab_numbers.scores_of(groups, {"a": 1.0, "b": 0.5})
+    assert scores.lengths_PG == [[1, 2, 3]]
+
+    def shown(**given: Any) -> tuple[list[float | None], str]:
+        algorithm = AlgorithmConfig(**given)
+        return lab_numbers.assign(scores, algorithm)[0], lab_numbers.explain(algorithm)
+
+    values, said = shown(name="prefix_attention")
+    assert values == pytest.approx([1.0, -0.5, -0.5]) and "`loo`" in said, "R minus the others'"
+    values, said = shown(name="ppo")
+    assert values == [1.0, 0.0, 0.0] and "bare rewards" in said
+    # the length-weighted mean is (1·1 + 2·0 + 3·0) / 6
+    values, said = shown(advantage="opo")
+    assert values == pytest.approx([5 / 6, -1 / 6, -1 / 6]) and "`opo`" in said
+    assert "KL" not in said and "overlong" not in said
+    assert "KL that the run takes off" in shown(name="rloo")[1]
+    assert "KL that the run takes off" not in shown(name="rloo", kl_coefficient=0.0)[1]
+    assert "overlong" in shown(name="dapo")[1]
+
+
+def test_the_lab_normalises_each_reward_on_its_own() -> None:
+    groups = groups_with([1.5, 0.0, None], [(1.0, 1.0), (0.0, 0.0), (9.0, 9.0)])
+    scores = lab_numbers.scores_of(groups, {"a": 1.0, "b": 0.5})
+    assert scores.parts_FPG == [[[1.0, 0.0, None]], [[1.0, 0.0, None]]], "faults do not count"
+    algorithm = AlgorithmConfig(multi_objective_aggregation="normalize_then_sum")
+    values = lab_numbers.assign(scores, algorithm)[0]
+    # each part: ±0.5 / √0.5; their sum 1.5 · that, normalised once more: ±1 / √2
+    assert values[:2] == pytest.approx([2**-0.5, -(2**-0.5)], abs=2e-4) and values[2] is None
+    assert "own z-score" in lab_numbers.explain(algorithm)
+
+
 @pytest.mark.parametrize(("text", "line"), [
     ("def f(completion):\n    return (\n", 2), ("x = = 1", 1), ("", None), ("x = 1\n", None),
     ("\0", 1), ("(" * 2000, 1),
@@ -449,6 +640,101 @@ def test_bench_is_one_thread_that_survives_failures(recorded: Run) -> None:
     fine = rewards.from_source("def f(completion):\n    return 1.0\n")
     scored = bench.score(fine, groups[:1], 5, 2.0)
     assert {r.reward for g in scored.groups for r in g.rollouts} == {1.0}
+
+
+# --- compare -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seeds each of two algorithms, made once."""
+    folder = tmp_path_factory.mktemp("compared")
+    record_comparison(folder, seeds=3, until=40)
+    return folder
+
+
+@pytest.fixture
+def six_runs(empty: Path, compared: Path) -> Path:
+    shutil.copytree(compared, empty, dirs_exist_ok=True)
+    return empty
+
+
+def test_compare_begins_with_all_runs_that_compare(six_runs: Path) -> None:
+    app = open_page("compare")
+    chosen = app.multiselect(key="runs").value
+    assert set(chosen) == {"grpo-0", "grpo-1", "grpo-2", "ppo-0", "ppo-1", "ppo-2"}
+    view = payload(app)
+    assert [line["label"] for line in view["lines"]] == ["deepseekmath", "ppo"]
+    assert [line["seeds"] for line in view["lines"]] == ["3 seeds", "3 seeds"]
+    assert view["lines"][0]["x"] == [0, 10, 20, 30, 40]
+    assert view["note"].endswith("Bands: ± 1.96 standard errors.") and view["remarks"] == []
+    assert [v["title"] for v in view["verdicts"]] == ["By iteration", "By time", "By memory"]
+    assert view["verdicts"][0]["verdict"] == "deepseekmath learns faster"
+    assert view["verdicts"][2]["verdict"] == "ppo needs 40 MB more"
+    cells = [[cell["text"] for cell in row] for row in view["table"]["rows"]]
+    assert [row[:2] for row in cells] == [["deepseekmath", "3"], ["ppo", "3"]]
+    assert [row[7:] for row in cells] == [
+        ["0 s", "0.74 GB", "—"],
+        [cells[1][7], "0.78 GB", "14 MB"],
+    ]
+
+
+def test_compare_leaves_out_what_asks_another_question(six_runs: Path) -> None:
+    config = RunConfig.model_validate({"evaluation": {"num_problems": 50}})
+    record_run(six_runs, "newest", 2, "completed", config=config, prompts=2)
+    app = open_page("compare")
+    assert app.multiselect(key="runs").value == ["newest"]
+    assert "One run alone" in payload(app)["remarks"][0]["text"]
+    assert payload(app)["verdicts"] == []
+
+
+@pytest.mark.parametrize("x", compare_view.X_AXES)
+@pytest.mark.parametrize("y", compare_view.Y_AXES)
+def test_compare_draws_every_curve_on_every_axis(six_runs: Path, x: str, y: str) -> None:
+    app = open_page("compare")
+    app.selectbox(key="compare_y").set_value(y)
+    app.segmented_control(key="compare_x").set_value(x).run()
+    assert not app.exception
+    view = payload(app)
+    assert view["x"] == compare_view.X_AXES[x] and view["y"]["title"] == y
+    for line in view["lines"]:
+        assert len(line["x"]) == len(line["mean"]) == len(line["low"]) == len(line["high"]) > 4
+        trios = zip(line["low"], line["mean"], line["high"], strict=True)
+        assert all(low <= mean <= high for low, mean, high in trios)
+
+
+def test_compare_choice_stands_in_the_address(six_runs: Path) -> None:
+    app = open_page("compare", runs="ppo-1,grpo-1,gone")
+    assert app.multiselect(key="runs").value == ["ppo-1", "grpo-1"]
+    assert app.query_params["runs"] == "ppo-1,grpo-1"
+    view = payload(app)
+    assert view["verdicts"][0]["verdict"] == "One seed each cannot tell"
+    assert view["note"] == "Each line is one run; bands appear with two seeds or more."
+    app.multiselect(key="runs").set_value([]).run()
+    assert "Choose the runs to compare." in texts(app) and not app.get("bidi_component")
+
+
+def test_compare_says_what_does_not_compare(six_runs: Path, recorded: Run) -> None:
+    other = RunConfig.model_validate({"model": {"path": "Qwen/Qwen2.5-0.5B"}})
+    record_run(six_runs, "qwen", 12, "completed", config=other, prompts=2)
+    create_run(six_runs, "just-created", "num_steps: 3\n")
+    damaged = create_run(six_runs, "damaged", "[")
+    damaged.db_path.write_text("this is not a database, but it is long enough " * 40)
+    app = open_page("compare", runs="qwen,grpo-0,bundled-1,just-created,damaged")
+    view = payload(app)
+    said = [remark["text"] for remark in view["remarks"]]
+    assert "These runs differ in model: the lines compare more than algorithms." in said
+    assert "Without a number yet: just-created, damaged." in said
+    assert view["verdicts"] == [], "nothing is claimed across models"
+    assert view["remarks"][0]["tone"] == "warn"
+    app = open_page("compare", runs="just-created,damaged")
+    assert "None of these runs has a number yet." in texts(app)
+
+
+def test_a_changed_run_is_named(six_runs: Path, recorded: Run) -> None:
+    view = payload(open_page("compare", runs="bundled-1,ppo-1"))
+    said = [remark["text"] for remark in view["remarks"]]
+    assert "Settings or rewards were changed while training: bundled-1." in said
 
 
 # --- data, routes, words -------------------------------------------------------------------------
@@ -588,6 +874,15 @@ def test_very_long_texts_are_cut_for_the_page(recorded: Run) -> None:
 ])  # fmt: skip
 def test_numbers(value: float | None, form: str, text: str) -> None:
     assert charts.number(value, form) == text
+
+
+@pytest.mark.parametrize(("gb", "text"), [
+    (None, "—"), (12.34, "12.3 GB"), (0.784, "0.78 GB"), (0.0136, "14 MB"), (0.0012, "1.2 MB"),
+    (0.0000021, "2 kB"),
+    (0.0, "0 MB"),
+])  # fmt: skip
+def test_memory(gb: float | None, text: str) -> None:
+    assert charts.memory(gb) == text
 
 
 def test_ago() -> None:

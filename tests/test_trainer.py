@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from grpo_core import launch, trainer
+from grpo_core import launch, trainer, worker
 from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe, parse_config
 from grpo_core.rewards import from_source, to_dicts
@@ -104,8 +104,16 @@ def test_the_same_seed_repeats_the_run_and_another_does_not(recipe, tmp_path):
         {},
         {"optim": {"learning_rate": 3e-3, "updates_per_rollout": 2}},
         {"algorithm": {"name": "as_written", "kl_coefficient": 0.1}},
+        {
+            "algorithm": {"name": "ppo"},
+            "optim": {"learning_rate": 3e-3, "minibatches": 2, "updates_per_rollout": 2},
+        },
+        {"algorithm": {"name": "ppo"}, "critic": {"model": "own"}},
+        {"algorithm": {"kl_reference": "average", "reference_decay": 0.5, "kl_coefficient": 1}},
+        {"algorithm": {"name": "dapo", "importance_cap": 2.0}},
+        {"algorithm": {"name": "prefix_attention"}},
     ],
-    ids=["one_update", "two_updates", "as_written"],
+    ids=["one_update", "two_updates", "as_written", "shared", "own", "average", "dapo", "prefix"],
 )
 def test_a_killed_run_resumes_bit_identically(recipe, tmp_path, more):
     recipe = {**recipe, **more}
@@ -274,20 +282,19 @@ def test_faulty_completions_are_left_out_and_counted(recipe, tmp_path):
 
 
 def test_an_update_that_is_not_finite_leaves_the_weights_alone(recipe, tmp_path, monkeypatch):
-    real, calls = trainer.update, []
+    real, calls = worker.annotate, []
 
-    def poisoned(accelerator, policy, optimizer, groups, batch, notes, config):
-        calls.append(1)
+    def poisoned(learner, batch, config):
+        weights = [p.clone() for p in learner.policy.model.parameters()]
+        if len(calls) == 2:  # the step after the poisoned one begins where that one began
+            assert all(torch.equal(a, b) for a, b in zip(calls[1], weights, strict=True))
+        calls.append(weights)
+        notes = real(learner, batch, config)
         if len(calls) == 2:
-            notes.ref_K = notes.ref_K * float("nan")
-        before = [p.clone() for p in policy.model.parameters()]
-        result = real(accelerator, policy, optimizer, groups, batch, notes, config)
-        if len(calls) == 2:
-            for old, new in zip(before, policy.model.parameters(), strict=True):
-                assert torch.equal(old, new)
-        return result
+            notes.ref_K = notes.initial_K = notes.initial_K * float("nan")
+        return notes
 
-    monkeypatch.setattr(trainer, "update", poisoned)
+    monkeypatch.setattr(worker, "annotate", poisoned)
     status, run = train(tmp_path, "one", recipe, num_steps=4)
     assert status == "completed"
     with RunReader(run.db_path) as reader:
@@ -370,3 +377,40 @@ def test_a_pickled_model_is_refused(recipe, random_model, tmp_path):
     torch.save(load_file(random_model / "model.safetensors"), evil / "pytorch_model.bin")
     with pytest.raises(ValueError, match="safetensors"):
         train(tmp_path / "runs", "one", recipe, model={"path": str(evil)})
+
+
+def test_groups_with_equal_rewards_are_replaced_within_a_bound(recipe, tmp_path):
+    """A question that holds a 7 always pays the same; nothing of it is learned from."""
+    source = (
+        "def picky(completion, question):\n"
+        "    first = 0.01 * ord(completion[:1] or 'a')\n"
+        "    return 1.0 if '7' in question else len(completion) + first\n"
+    )
+    (tmp_path / "picky.py").write_text(source)
+    rewards = [{"path": str(tmp_path / "picky.py")}]
+    rounds = {"name": "dapo", "resample_rounds": 6, "truncated": "keep"}
+    _, run = train(tmp_path, "one", recipe, rewards=rewards, algorithm=rounds, num_steps=4)
+    with RunReader(run.db_path) as reader:
+        replaced = dict(reader.series("rollout/resampled_groups"))
+        flat = dict(reader.series("reward/zero_variance_fraction"))
+        for step in range(1, 5):
+            groups = reader.groups(step)
+            assert len(groups) == 4
+            for group in groups:
+                assert len({one["reward"] for one in group["rollouts"]}) > 1
+                assert "7" not in group["prompt"]
+            # the share of flat groups is that of all that were sampled
+            assert flat[step] == pytest.approx(replaced[step] / (4 + replaced[step]))
+    assert sum(replaced.values()) > 0
+
+
+def test_where_nothing_differs_the_step_makes_do_with_what_there_is(recipe, tmp_path):
+    (tmp_path / "same.py").write_text("def same(completion):\n    return 1.0\n")
+    rewards = [{"path": str(tmp_path / "same.py")}]
+    rounds = {"name": "dapo", "resample_rounds": 2, "truncated": "keep"}
+    status, run = train(tmp_path, "one", recipe, rewards=rewards, algorithm=rounds, num_steps=2)
+    assert status == "completed"
+    with RunReader(run.db_path) as reader:
+        assert dict(reader.series("rollout/resampled_groups")) == {1: 8, 2: 8}
+        assert len(reader.groups(1)) == 4
+        assert dict(reader.series("train/loss")) == {1: 0, 2: 0}

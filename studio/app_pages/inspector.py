@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from grpo_core.advantages import TOLERANCE
+from grpo_core.compatibility import NEEDS_NO_GROUP
 from grpo_core.runs import Run
 from studio import charts, components, data, widgets
 
@@ -20,24 +21,30 @@ SHOWN = (
 _TEMPLATE_MARKS = re.compile(r"<\|[^|<>]{1,40}\|>")
 
 
+def compares(run: Run) -> bool:
+    """Whether the run's estimator compares within a group: then equal rewards move nothing."""
+    config = data.config_of(run)
+    return config is None or config.algorithm.advantage not in NEEDS_NO_GROUP
+
+
 def is_flat(group: dict[str, Any]) -> bool:
-    """All rewards equal: the group moves nothing."""
+    """All rewards of the group are equal."""
     low, high = group["reward_min"], group["reward_max"]
     return low is not None and high - low <= TOLERANCE
 
 
-def prompt_table(groups: list[dict[str, Any]], step: int) -> dict[str, Any]:
-    """The prompts of the step as a table; returns the chosen one."""
+def prompt_table(groups: list[dict[str, Any]], step: int, flat: list[bool]) -> dict[str, Any]:
+    """The prompts of the step as a table; returns the chosen one. `flat`: which move nothing."""
     table = pd.DataFrame(
         {
             "Prompt": [_TEMPLATE_MARKS.sub(" ", group["prompt"]).strip() for group in groups],
             "Right": [f"{group['num_correct']} of {group['num']}" for group in groups],
             "Reward": [group["reward_mean"] for group in groups],
-            "Signal": ["none" if is_flat(group) else "yes" for group in groups],
+            "Signal": ["none" if is_still else "yes" for is_still in flat],
         }
     )
     # The first group that moved anything is the more interesting one to begin with.
-    first = next((i for i, group in enumerate(groups) if not is_flat(group)), 0)
+    first = flat.index(False) if False in flat else 0
     choice = st.dataframe(
         table,
         key=f"prompts_{step}",
@@ -70,8 +77,10 @@ def order(rollouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rollouts, key=rank)
 
 
-def view_of(summary: dict[str, Any], group: dict[str, Any], traced: set[int]) -> dict[str, Any]:
-    """What the component shows of a group."""
+def view_of(
+    summary: dict[str, Any], group: dict[str, Any], traced: set[int], flat: bool
+) -> dict[str, Any]:
+    """What the component shows of a group. `flat`: it moves nothing."""
     low, high = summary["reward_min"], summary["reward_max"]
     stats = {
         "Answer": group["answer"] or "—",
@@ -93,7 +102,7 @@ def view_of(summary: dict[str, Any], group: dict[str, Any], traced: set[int]) ->
         "id": group["id"],
         "prompt": widgets.cut(group["prompt"]),
         "stats": [{"label": label, "value": value} for label, value in stats.items()],
-        "flat": is_flat(summary),
+        "flat": flat,
         "rollouts": rollouts,
     }
 
@@ -104,15 +113,16 @@ def show(run: Run, step: int) -> None:
     if not groups:
         st.caption("The completions of this step are gone; choose another step.")
         return
+    flat = [compares(run) and is_flat(group) for group in groups]
     left, right = st.columns([5, 8], gap="medium")
     with left:
-        chosen = prompt_table(groups, step)
+        chosen = prompt_table(groups, step, flat)
     with right:
         group = data.read(run, lambda reader: reader.group(chosen["id"]), None)
         if group is not None:
             ids = [rollout["id"] for rollout in group["rollouts"]]
             traced = data.read(run, lambda reader: reader.traced(ids), set())
-            view = view_of(chosen, group, traced)
+            view = view_of(chosen, group, traced, flat[groups.index(chosen)])
             components.group(key="group", run=run.name, group=view)
 
 

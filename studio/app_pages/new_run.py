@@ -10,11 +10,11 @@ import streamlit as st
 import yaml
 
 from grpo_core.assets import assets_dir
-from grpo_core.config import ALGORITHMS, RunConfig
+from grpo_core.config import RunConfig
 from grpo_core.recipe import load_recipe, to_yaml
 from grpo_core.rewards import builtin_names
 from grpo_core.runs import check_name
-from studio import data, forms, jobs, widgets
+from studio import algorithm_form, data, forms, jobs, widgets
 
 REQUEST = "new_run_request"
 STARTING = "new_run_starting"
@@ -91,15 +91,17 @@ def form(config: RunConfig, recipe: dict[str, Any], prefix: str) -> list[str]:
     names = list(forms.SECTIONS)
     titles = [*names[:2], "Rewards", *names[2:]]
     places = dict(zip(titles, st.tabs(titles), strict=True))
-    values: list[tuple[forms.Knob, Any]] = []
-    algorithm = st.session_state.get(f"{prefix}/algorithm.name") or config.algorithm.name
+    overrides: list[str] = []
     for tab in names:
-        with places[tab], st.grid(2, min_column_width=220, gap=("medium", "medium")):
-            for knob in forms.knobs(config, recipe, tab):
-                values.append((knob, forms.draw(knob, prefix, ALGORITHMS[algorithm])))
+        with places[tab]:
+            if tab == "Algorithm":
+                overrides += algorithm_form.draw(config, recipe, prefix)
+                continue
+            with st.grid(2, min_column_width=220, gap=("medium", "medium")):
+                knobs = forms.knobs(config, recipe, tab)
+                overrides += forms.changes([(knob, forms.draw(knob, prefix)) for knob in knobs])
     with places["Rewards"]:
         rewards = reward_table(config, prefix)
-    overrides = forms.changes(values)
     if rewards != [_reward(reward.model_dump(mode="json")) for reward in config.rewards]:
         overrides.append(f"rewards={forms.to_word(rewards)}")
     return overrides

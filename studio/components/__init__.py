@@ -17,7 +17,7 @@ from typing import Any
 import streamlit as st
 
 BUILT = Path(__file__).parent / "built"
-NAMES = ("editor", "group", "live", "runs")
+NAMES = ("compare", "editor", "group", "live", "runs")
 
 
 @cache
@@ -71,6 +71,11 @@ def live(
 def group(*, key: str, run: str, group: dict[str, Any]) -> None:
     """A prompt with its completions; `group` as `app_pages/inspector.py` makes it."""
     _component("group")(key=key, data={"url": f"/api/runs/{run}", **group})
+
+
+def compare(*, key: str, view: dict[str, Any]) -> None:
+    """Groups of runs side by side; `view` as `compare_view.view` makes it."""
+    _component("compare")(key=key, data=view)
 
 
 def draft(key: str, code: str, revision: int) -> str:

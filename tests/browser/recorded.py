@@ -8,12 +8,13 @@ import math
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from grpo_core import advantages, arithmetic, rewards
 from grpo_core.config import RewardConfig, RunConfig
-from grpo_core.recipe import to_yaml
+from grpo_core.recipe import load_recipe, parse_config, to_yaml
 from grpo_core.records import (
     EvalResult,
     Event,
@@ -43,6 +44,7 @@ def record_run(
     short_from: int | None = None,
     seed: int = 0,
     config: RunConfig | None = None,
+    prompts: int = PROMPTS,
 ) -> Run:
     """A run that has come to step `until`; from step `short_from` on a length reward counts too.
 
@@ -51,6 +53,7 @@ def record_run(
     config = config or RunConfig()
     run = create_run(runs_dir, name, to_yaml(config))
     writer = Recorder(run, seed)
+    writer.prompts = prompts
     writer.begin()
     for step in range(1, until + 1):
         if short_from is not None and step == short_from:
@@ -59,6 +62,28 @@ def record_run(
     write_status(run, status, until, config.num_steps)
     writer.db.close()
     return run
+
+
+COMPARED = {
+    "grpo": {"algorithm": {"name": "deepseekmath"}},
+    "ppo": {"algorithm": {"name": "ppo"}, "critic": {"model": "own"}},
+}
+
+
+def record_comparison(
+    runs_dir: Path, seeds: int = 3, until: int = 60, recipes: dict[str, Any] | None = None
+) -> list[Run]:
+    """Runs `grpo-0`, `ppo-0`, `grpo-1`, …, as if they had been trained one after another."""
+    runs = []
+    for seed in range(seeds):
+        for name, values in (recipes or COMPARED).items():
+            config = parse_config({**values, "seed": seed, "num_steps": until})
+            runs.append(
+                record_run(
+                    runs_dir, f"{name}-{seed}", until, "completed", None, seed, config, prompts=2
+                )
+            )
+    return runs
 
 
 def write_status(run: Run, status: Status, step: int, num_steps: int, message: str = "") -> None:
@@ -75,6 +100,8 @@ class Recorder:
 
     def __init__(self, run: Run, seed: int = 0, truncate_after: int | None = None) -> None:
         self.run, self.seed = run, seed
+        self.prompts = PROMPTS
+        self.has_critic = load_recipe(run.config_path).critic is not None
         self.db = RunWriter(run.db_path, truncate_after)
         self.functions = rewards.resolve([RewardConfig(builtin="accuracy")])
         self.version = rewards.save_version(run.rewards, self.functions)
@@ -104,11 +131,13 @@ class Recorder:
         self.db.write_event(step, Event("reward_version", detail))
 
     def skill(self, step: int) -> float:
-        """How much of the way the model has gone, 0..1."""
-        return 1 / (1 + math.exp(-(step - 26) / 7))
+        """How much of the way the model has gone, 0..1; a critic must learn first."""
+        late = 7 if self.has_critic else 0
+        lucky = random.Random(f"luck/{self.seed}").gauss(0, 2.5) if self.seed else 0
+        return 1 / (1 + math.exp(-(step - 26 - late - lucky) / 7))
 
     def evaluate(self, step: int) -> None:
-        rng = random.Random(f"eval/{self.seed}/{step}")
+        rng = random.Random(f"eval/{self.seed}/{step}" + "/critic" * self.has_critic)
         accuracy = min(0.985, 0.36 + 0.59 * self.skill(step) + rng.gauss(0, 0.008))
         num = round(400 * max(0.0, accuracy))
         self.db.write_eval(EvalResult(step, 400, num, self.length(step), 0.004, 1.4))
@@ -120,8 +149,8 @@ class Recorder:
 
     def step(self, step: int) -> None:
         """One step: groups, metrics, now and then an evaluation."""
-        rng = random.Random(f"step/{self.seed}/{step}")
-        groups = [self.group(step, index, rng) for index in range(PROMPTS)]
+        rng = random.Random(f"step/{self.seed}/{step}" + "/critic" * self.has_critic)
+        groups = [self.group(step, index, rng) for index in range(self.prompts)]
         rollouts = [rollout for group in groups for rollout in group.rollouts]
         given = [rollout.reward for rollout in rollouts if rollout.reward is not None]
         spans = [{rollout.reward for rollout in group.rollouts} for group in groups]
@@ -140,7 +169,8 @@ class Recorder:
             "reward/zero_variance_fraction": sum(len(span) < 2 for span in spans) / len(spans),
             "reward/error_fraction": 1 - len(given) / len(rollouts),
             "completion/length_mean": tokens / len(rollouts),
-            "completion/truncated_fraction": sum(r.finish == "length" for r in rollouts) / 128,
+            "completion/truncated_fraction": sum(r.finish == "length" for r in rollouts)
+            / len(rollouts),
             "time/step_s": seconds,
             "time/rollout_s": 0.55 * seconds,
             "time/reward_s": 0.05 * seconds,
@@ -148,6 +178,8 @@ class Recorder:
             "perf/tokens_per_s": tokens / seconds,
             "perf/memory_gb": 0.74,
         }
+        if self.has_critic:
+            metrics |= self.critic(step, seconds, rng)
         for function in self.functions:
             parts = [rollout.parts.get(function.name) for rollout in rollouts]
             known = [part for part in parts if part is not None]
@@ -170,6 +202,20 @@ class Recorder:
             self.evaluate(step)
         if step % 20 == 0:
             self.db.write_event(step, Event("checkpoint", {"path": f"step_{step:06d}"}))
+
+    def critic(self, step: int, seconds: float, rng: random.Random) -> dict[str, float]:
+        """What a run with a critic measures beside the rest."""
+        learned = 1 - math.exp(-step / 12)
+        return {
+            "time/step_s": seconds + 0.31,
+            "time/critic_s": 0.31 + 0.02 * abs(rng.gauss(0, 1)),
+            "perf/memory_gb": 0.78,
+            "critic/loss": 0.12 * (1 - 0.6 * learned) + 0.006 * abs(rng.gauss(0, 1)),
+            "critic/explained_variance": 0.62 * learned + 0.05 * rng.gauss(0, 1),
+            "critic/value_mean": 0.3 + 0.6 * self.skill(step - 4),
+            "critic/clip_fraction": 0.03 * abs(rng.gauss(0, 1)),
+            "critic/memory_gb": 0.0136,
+        }
 
     def group(self, step: int, index: int, rng: random.Random) -> Group:
         expression, question = next(self.questions)

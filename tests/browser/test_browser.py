@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from browser.recorded import record_run
+from browser.recorded import record_comparison, record_run
 from grpo_core.runs import Run, list_runs
 from grpo_core.store import RunWriter
 
@@ -33,6 +33,8 @@ HOSTILE = (
     "![x](http://evil.example/b.png)<svg onload='window.hacked=1'></svg>"
     "\u202e\u0000\x1b[31m</div>"
 )
+
+SMALL = {"dr": {"algorithm": {"name": "dr_grpo"}}, "critic": {"algorithm": {"name": "ppo"}}}
 
 
 class Studio:
@@ -160,6 +162,7 @@ def test_every_page_opens_and_nothing_leaves_the_machine(tab: Tab) -> None:
     for path, seen in (
         ("", "button.name"), ("new", "text=Start the run"), ("live?run=recorded", ".tile"),
         ("inspector?run=recorded&step=7", ".row"), ("lab?run=recorded&step=7", ".cm-content"),
+        ("compare?runs=recorded", "[aria-label=Curves] .u-over"),
     ):  # fmt: skip
         tab.go(path)
         tab.page.wait_for_selector(seen)
@@ -256,6 +259,54 @@ def test_curves_forget_what_a_resume_undid(tab: Tab, studio: Studio) -> None:
     writer.close()
     wait_for(lambda: loss.get_attribute("data-num") == "21")
     assert tab.number("step") == 21
+
+
+def test_charts_of_a_critic_appear_with_its_numbers(tab: Tab, studio: Studio) -> None:
+    record_comparison(studio.runs_dir, seeds=1, until=10)
+    tab.go("live?run=ppo-0")
+    loss = tab.page.locator("[aria-label='Value loss']")
+    loss.locator(".u-over").wait_for()
+    assert loss.get_attribute("data-num") == "10"
+    width = tab.page.locator("[aria-label=Loss]").bounding_box()["width"]
+    assert loss.bounding_box()["width"] == width, "drawn as wide as the others"
+    assert loss.locator("canvas").bounding_box()["width"] > width / 2
+    tab.go("live?run=grpo-0")
+    wait_for(lambda: tab.number("step") == 10)
+    assert not loss.is_visible()
+
+
+def test_compare_draws_bands_and_keeps_its_place(tab: Tab, studio: Studio) -> None:
+    record_comparison(studio.runs_dir, seeds=3, until=30, recipes=SMALL)
+    names = [f"{name}-{seed}" for seed in range(3) for name in SMALL]
+    tab.go(f"compare?runs={','.join(names)}")
+    card = tab.page.locator("[aria-label=Curves]")
+    card.locator(".u-over").wait_for()
+    assert tab.page.locator("[data-lines]").get_attribute("data-lines") == "2"
+    labels = card.locator(".legend .label").all_inner_texts()
+    assert labels == ["dr_grpo", "ppo"]
+    assert tab.page.locator(".verdicts .title").all_inner_texts() == [
+        "By iteration", "By time", "By memory"
+    ]  # fmt: skip
+    assert tab.page.locator("tbody tr").count() == 2
+    top = tab.page.locator("table").bounding_box()["y"]
+    painted = card.locator("canvas").evaluate(
+        """canvas => new Set(new Uint32Array(canvas.getContext("2d")
+             .getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"""
+    )
+    assert painted > 20, "lines and bands are on the canvas"
+    box = card.locator(".u-over").bounding_box()
+    tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+    wait_for(lambda: card.locator(".where").inner_text() == "step 15")
+    assert "±" in card.locator(".legend b").first.inner_text()
+    tab.page.mouse.down()
+    tab.page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 50, steps=4)
+    tab.page.mouse.up()
+    wait_for(lambda: tab.page.locator("[data-zoom^='15.']").count())
+    tab.page.get_by_role("radio", name="Time").click()
+    tab.page.locator("[data-x=time]").wait_for()
+    tab.settled()
+    assert tab.page.locator("table").bounding_box()["y"] == top, "nothing moved"
+    assert tab.foreign == [] and [error for error in tab.errors if "404" not in error] == []
 
 
 def test_editor_types_marks_and_runs(tab: Tab) -> None:

@@ -6,7 +6,7 @@ const HEIGHT = 184;
 const CLICK_DELAY_MS = 260;
 
 /** Colours are read when drawing, so that a change of theme needs no more than a redraw. */
-function css(node, name) {
+export function css(node, name) {
   return getComputedStyle(node).getPropertyValue(name).trim();
 }
 
@@ -220,7 +220,8 @@ function valueAt(column, idx) {
   return index < 0 ? null : column[index];
 }
 
-function tick(value, form) {
+/** A number at an axis. */
+export function tick(value, form) {
   if (form === "percent") return `${Number((100 * value).toFixed(2))}%`;
   if (Math.abs(value) >= 10000) return `${Number((value / 1000).toPrecision(4))}k`;
   if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1).replace(".0e", "e");

@@ -60,6 +60,18 @@ class Live {
     this.parts = null;
     this.grid.append(...this.charts.map((chart) => chart.element));
     this.charts.forEach((chart) => chart.mount());
+    this.showOptional();
+  }
+
+  /** Charts that only some runs fill stay away until there is something to see. */
+  showOptional() {
+    for (const chart of this.charts) {
+      const { optional, series } = chart.spec;
+      const hidden = Boolean(optional) && series.every(({ name }) => !this.store.curves.get(name)?.steps.length);
+      if (hidden === chart.element.hidden) continue;
+      chart.element.hidden = hidden;
+      chart.resize();
+    }
   }
 
   /** A reward of several functions gets a chart of its parts, behind the chart of the whole. */
@@ -164,6 +176,7 @@ class Live {
 
   draw() {
     this.showParts();
+    this.showOptional();
     for (const chart of this.charts) chart.setCurves(chart.spec.series.map(({ name }) => this.store.curve(name)));
     for (const tile of this.tiles) this.fillTile(tile);
   }

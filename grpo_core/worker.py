@@ -1,0 +1,210 @@
+"""What every process of a team does in a step: sample and score its share of the prompts, then
+learn from the groups of all.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from grpo_core.advantages import is_flat
+from grpo_core.annotate import annotate
+from grpo_core.batch import pack
+from grpo_core.config import RunConfig
+from grpo_core.credit import assign_credit
+from grpo_core.engine import Sampling
+from grpo_core.evaluate import evaluate
+from grpo_core.generate import sample
+from grpo_core.grading import grade
+from grpo_core.learner import make_learner
+from grpo_core.metrics import describe, memory_gb
+from grpo_core.prepare import Prepared
+from grpo_core.records import EvalResult, Event, Group, Problem
+from grpo_core.rewards import RewardFunction
+from grpo_core.scorer import Scorer
+from grpo_core.traces import fill_traces
+from grpo_core.update import Update, UpdateResult
+
+
+@dataclass
+class Step:
+    """What one step did."""
+
+    groups: list[Group]
+    """Those that were learned from."""
+    num_tokens: int
+    """Sampled, also those of groups that were replaced."""
+    metrics: dict[str, float]
+    events: list[Event] = field(default_factory=list)
+    nonfinite: str = ""
+    drift: float = 0.0
+
+
+class Worker:
+    """One process: engine, policy, reward workers. All processes call the same methods in the same
+    order."""
+
+    def __init__(self, prepared: Prepared, functions: list[RewardFunction]) -> None:
+        self.policy, self.engine, self.task = prepared.policy, prepared.engine, prepared.task
+        self.learner = make_learner(prepared.accelerator, prepared.policy, prepared.config)
+        self.team = self.learner.team
+        self.sandbox = prepared.config.sandbox
+        self.functions = functions
+        self.scorer = self._new_scorer()
+        tokenizer = self.policy.tokenizer
+        self.piece = functools.cache(lambda token: str(tokenizer.decode([token])))
+
+    def set_rewards(self, functions: list[RewardFunction]) -> None:
+        """Score with these from now on."""
+        self.scorer.close()
+        self.functions = functions
+        self.scorer = self._new_scorer()
+
+    def _new_scorer(self) -> Scorer:
+        return Scorer(self.functions, self.sandbox.timeout_s, self.sandbox.num_workers)
+
+    def close(self) -> None:
+        """End the reward workers."""
+        self.scorer.close()
+
+    def step(self, step: int, config: RunConfig, phase: Callable[[str], None]) -> Step:
+        """One whole step; `phase` hears what is done next."""
+        clock = time.perf_counter()
+        groups, replaced, events, timing = self._collect(step, config, phase)
+        phase("update")
+        started = time.perf_counter()
+        result, metrics = self._learn(step, groups, config)
+        everyone = groups + replaced
+        metrics |= describe(everyone, self.functions) | timing
+        if config.algorithm.resample_rounds:
+            metrics["rollout/resampled_groups"] = len(replaced)
+        metrics["time/update_s"] = time.perf_counter() - started
+        metrics["time/step_s"] = time.perf_counter() - clock
+        num_tokens = sum(len(one.ids) for group in everyone for one in group.rollouts)
+        metrics["perf/tokens_per_s"] = num_tokens / metrics["time/step_s"]
+        metrics["perf/memory_gb"] = memory_gb()
+        return Step(groups, num_tokens, metrics, events, result.nonfinite, result.drift)
+
+    # --- sampling ---------------------------------------------------------------------------------
+
+    def _collect(
+        self, step: int, config: RunConfig, phase: Callable[[str], None]
+    ) -> tuple[list[Group], list[Group], list[Event], dict[str, float]]:
+        """The groups to learn from and those that dynamic sampling has replaced.
+
+        A group whose rewards are all equal is replaced by one of a new prompt, for at most
+        `resample_rounds` rounds (DAPO, arXiv 2503.14476). Then the step makes do with what
+        teaches; where nothing does, with what there is.
+        """
+        wanted = config.rollout.prompts_per_step
+        teaching: list[Group] = []
+        flat: list[Group] = []
+        events: list[Event] = []
+        timing = {"time/rollout_s": 0.0, "time/reward_s": 0.0}
+        for attempt in range(1 + (config.algorithm.resample_rounds or 0)):
+            problems = self._draw(step, wanted - len(teaching), config, attempt)
+            groups = self._sample(step, problems, config, attempt, events, timing, phase)
+            for group in groups:
+                rewards = [one.reward for one in group.rollouts]
+                (flat if is_flat(rewards) else teaching).append(group)
+            if len(teaching) == wanted:
+                break
+        if not config.algorithm.resample_rounds:
+            return groups, [], events, timing
+        if not teaching:
+            return flat[:wanted], flat[wanted:], events, timing
+        return teaching, flat, events, timing
+
+    def _draw(self, step: int, num: int, config: RunConfig, attempt: int) -> list[Problem]:
+        seed = config.seed if attempt == 0 else derive_seed(config.seed, step, attempt)
+        return self.task.draw(step, num, seed)
+
+    def _sample(
+        self,
+        step: int,
+        problems: list[Problem],
+        config: RunConfig,
+        attempt: int,
+        events: list[Event],
+        timing: dict[str, float],
+        phase: Callable[[str], None],
+    ) -> list[Group]:
+        """Sample and score this process's share; returns everyone's groups."""
+        clock = time.perf_counter()
+        phase("rollout")
+        rollout = config.rollout
+        own = [problems[index] for index in self.team.share(len(problems))]
+        groups = []
+        if own:
+            sampling = Sampling(rollout.max_new_tokens, rollout.temperature, rollout.top_p)
+            seed = derive_seed(config.seed, step, attempt, self.team.rank)
+            groups = sample(
+                self.engine, self.policy, config.data, own, rollout.group_size, sampling, seed
+            )
+        timing["time/rollout_s"] += time.perf_counter() - clock
+        clock = time.perf_counter()
+        phase("reward")
+        events += self.team.gather(self.scorer.score(groups, step))
+        for group in groups:
+            for one in group.rollouts:
+                one.correct = grade(one.text, group.problem.answer)
+        groups = self.team.gather(groups)
+        timing["time/reward_s"] += time.perf_counter() - clock
+        return groups
+
+    # --- learning ---------------------------------------------------------------------------------
+
+    def _learn(
+        self, step: int, groups: list[Group], config: RunConfig
+    ) -> tuple[UpdateResult, dict[str, float]]:
+        """Update the policy on the groups."""
+        learner, optim = self.learner, config.optim
+        warmup = min(1.0, step / optim.warmup_steps) if optim.warmup_steps else 1.0
+        _set_rate(learner.optimizer, optim.learning_rate * warmup)
+        if learner.critic_optimizer is not None and config.critic is not None:
+            _set_rate(learner.critic_optimizer, config.critic.learning_rate * warmup)
+        learner.critic_s = 0.0
+        share = self.team.share(len(groups))
+        device = learner.accelerator.device
+        batch = pack(groups, optim.micro_batch_tokens, device, share, optim.minibatches)
+        notes = annotate(learner, batch, config)
+        weights = {function.name: function.weight for function in self.functions}
+        credit = assign_credit(groups, batch, notes, config, weights, self.team)
+        result = Update(learner, batch, notes, credit, config).run()
+        learner.move_reference(step, config)
+        self.engine.refresh()
+        ref_K = result.old_K if notes.ref_K is None else notes.ref_K
+        channels = {
+            "logp": result.logp_K,
+            "old": result.old_K,
+            "ref": ref_K,
+            "entropy": result.entropy_K,
+            "advantage": result.advantage_K,
+            "weight": result.weight_K,
+        }
+        lists = {name: values.tolist() for name, values in channels.items()}
+        fill_traces(groups, lists, config.store.token_groups, self.piece)
+        return result, {**result.metrics, "train/learning_rate": optim.learning_rate * warmup}
+
+    def evaluate(self, step: int, config: RunConfig) -> EvalResult:
+        """Held-out accuracy now."""
+        problems = self.task.held_out
+        return evaluate(self.engine, self.policy, config, problems, step, self.team)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = rate
+
+
+def derive_seed(seed: int, step: int, *more: int) -> int:
+    """The seed of a step's sampling, of a further round, of another process; far apart for
+    neighbouring numbers."""
+    tail = "".join(f"/{number}" for number in more) if any(more) else ""
+    digest = hashlib.sha256(f"rollout/{seed}/{step}{tail}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
