@@ -37,3 +37,23 @@ def test_a_short_run_on_the_gpu(tmp_path, precision):
         assert reader.meta()["device"].startswith("cuda")
         drift = [value for _, value in reader.series("train/logprob_drift")]
         assert max(drift) < (1e-3 if precision == "fp32" else 2e-2)
+
+
+@pytest.mark.parametrize("critic", ["shared", "own"])
+def test_ppo_on_the_gpu(tmp_path, critic):
+    overrides = ["num_steps=4", "evaluation.num_problems=20", "algorithm.name=ppo"]
+    config = load_recipe(find_recipe("bundled"), [*overrides, f"critic.model={critic}"])
+    assert launch.start(tmp_path, "one", config) == "completed"
+    with RunReader(find_run(tmp_path, "one").db_path) as reader:
+        assert len(reader.series("critic/loss")) == 4 and not reader.events(kinds=["nonfinite"])
+        assert all(seconds > 0 for _, seconds in reader.series("time/critic_s"))
+
+
+@pytest.mark.parametrize("row", ["as_written", "dapo", "gspo", "sapo", "prefix_attention"])
+def test_the_rows_on_the_gpu(tmp_path, row):
+    overrides = ["num_steps=3", "evaluation.num_problems=20", f"algorithm.name={row}"]
+    config = load_recipe(find_recipe("bundled"), overrides)
+    assert launch.start(tmp_path, "one", config) == "completed"
+    with RunReader(find_run(tmp_path, "one").db_path) as reader:
+        assert len(reader.series("train/grad_norm")) == 3
+        assert not reader.events(kinds=["nonfinite"])
