@@ -148,8 +148,8 @@ def assign(
 
     `lengths_PG` (tokens) is needed by `opo` and `opo_loo`. Where the estimator compares within the
     group, a group with fewer than two rewards has advantages None and one whose rewards are all
-    equal has 0. None, too, is what overflows. Raises KeyError on an estimator that needs more
-    than rewards, or is unknown.
+    equal has 0. What is not finite is None (rewards beyond 1e18 are left out before they come
+    here). Raises KeyError on an estimator that needs more than rewards, or is unknown.
     """
     known = [np.array([r for r in rewards if r is not None], dtype=float) for rewards in rewards_PG]
     smallest = 2 if estimator in COMPARES else 1

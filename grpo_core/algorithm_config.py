@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from grpo_core.algorithms import ALGORITHMS
+from grpo_core.algorithms import row_of
 from grpo_core.compatibility import APPLIES, IMPOSSIBLE
 from grpo_core.sections import LIVE, Section
 
@@ -194,7 +194,7 @@ class AlgorithmConfig(Section):
         """The row's value for each knob left open; none for a knob that does not apply."""
         if not isinstance(values, dict):
             return values
-        row = ALGORITHMS.get(values.get("name", "deepseekmath"))
+        row = row_of(values)
         if row is None:
             return values
         given = _given(values)

@@ -48,6 +48,12 @@ class Row:
         return {**BASE, **self.differs}
 
 
+def row_of(algorithm: dict[str, Any]) -> Row | None:
+    """The row that an `algorithm` section names; None where there is no such row."""
+    name = algorithm.get("name", "deepseekmath")
+    return ALGORITHMS.get(name) if isinstance(name, str) else None
+
+
 ALGORITHMS: dict[str, Row] = {
     "as_written": Row(
         "GRPO as the text this product follows writes it: reward minus group mean, sum over "

@@ -174,7 +174,7 @@ def _restore_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = tensor.clone()  # aligned as a fresh one is
     groups = optimizer.state_dict()["param_groups"]
     if state and max(state) >= len(parameters):
         raise ValueError(f"{path}: its optimizer state belongs to another model")

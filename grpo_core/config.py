@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from grpo_core.algorithm_config import AlgorithmConfig, CriticConfig
-from grpo_core.algorithms import ALGORITHMS
+from grpo_core.algorithms import row_of
 from grpo_core.compatibility import NEEDS_NO_GROUP
 from grpo_core.sections import LIVE, Section
 
@@ -225,5 +225,5 @@ def needs_critic(algorithm: Any) -> bool:
         return algorithm.advantage == "gae"
     if not isinstance(algorithm, dict):
         return False
-    row = ALGORITHMS.get(algorithm.get("name", "deepseekmath"))
+    row = row_of(algorithm)
     return (algorithm.get("advantage") or (row and row.settings["advantage"])) == "gae"

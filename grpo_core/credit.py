@@ -7,6 +7,7 @@ width of the hidden states, T time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -115,8 +116,9 @@ def _by_completion(
     algorithm = config.algorithm
     rewards_PG, kl_K = shaped_rewards(groups, config), _kl_K(notes, config)
     if kl_K is not None:
-        sums_N = torch.zeros(len(batch.completions), dtype=kl_K.dtype, device=kl_K.device)
-        sums_N.index_add_(0, batch.sequence_K, kl_K)
+        # in float64: a GPU adds in any order, which must not show
+        sums_N = torch.zeros(len(batch.completions), dtype=torch.float64, device=kl_K.device)
+        sums_N.index_add_(0, batch.sequence_K, kl_K.double())
         sums_PG = _by_group(batch, sums_N.tolist())
         rewards_PG = advantages.penalise_kl(rewards_PG, sums_PG, algorithm.kl_coefficient or 0.0)
     if algorithm.multi_objective_aggregation == "normalize_then_sum":
@@ -177,7 +179,10 @@ def _by_prefix(
             groups[g].rollouts[i].advantage = 0.0
         if g in batch.own_groups:
             assert notes.hidden_KD is not None
-            similarity = prefix_similarity([notes.hidden_KD[span] for span in spans])
+            similarity = prefix_similarity(
+                [notes.hidden_KD[span] for span in spans],
+                [groups[g].rollouts[i].ids for i in known],
+            )
             found = _prefix_advantages(rewards, similarity, config)
             for column, span in enumerate(spans):
                 length = span.stop - span.start
@@ -207,7 +212,7 @@ def _prefix_advantages(
     return rewards - baseline_TG, samples_TG
 
 
-def prefix_similarity(hidden_GTD: list[Tensor]) -> Floats:
+def prefix_similarity(hidden_GTD: list[Tensor], ids_GT: list[list[int]]) -> Floats:
     """Cosine of the centred states before token t of each pair of a group, `(T, G, G)`.
 
     Centred by the group's mean at t, because hidden states of a language model all point much the
@@ -221,6 +226,10 @@ def prefix_similarity(hidden_GTD: list[Tensor]) -> Floats:
         if len(hidden):
             row[: len(hidden)] = hidden
             row[len(hidden) :] = hidden[-1]
+    # Equal prefixes have equal states, but for a rounding that depends on what else was in the
+    # forward; in bf16 that alone would look like a direction.
+    for t, twin_G in enumerate(_twins(ids_GT, longest)):
+        padded[:, t] = padded[twin_G, t]
     centred_TGD = (padded - padded.mean(0)).transpose(0, 1)
     norms_TG = centred_TGD.norm(dim=-1)
     # states that differ by rounding only have no direction
@@ -228,6 +237,23 @@ def prefix_similarity(hidden_GTD: list[Tensor]) -> Floats:
     apart_TG = norms_TG > 1e-5 * scale_T[:, None]
     unit_TGD = torch.where(apart_TG[..., None], centred_TGD / norms_TG[..., None], 0.0)
     return (unit_TGD @ unit_TGD.transpose(1, 2)).double().cpu().numpy()
+
+
+def _twins(ids_GT: list[list[int]], longest: int) -> Iterator[list[int]]:
+    """For each token as long as any prefixes are equal: the first completion with the same past.
+
+    One that has ended is its own twin.
+    """
+    twin_G = [0] * len(ids_GT)
+    for t in range(longest):
+        twin_G = [own if t < len(ids_GT[i]) else i for i, own in enumerate(twin_G)]
+        if len(set(twin_G)) == len(twin_G):
+            return
+        yield twin_G
+        first: dict[tuple[int, int], int] = {}
+        for i, own in enumerate(twin_G):
+            if t + 1 < len(ids_GT[i]):
+                twin_G[i] = first.setdefault((own, ids_GT[i][t]), i)
 
 
 def _generalised(

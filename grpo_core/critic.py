@@ -32,10 +32,10 @@ class Critic(nn.Module):
         """Value of each state, `(K,)`."""
         return self.head(hidden_KD.to(self.head.weight.dtype))[:, 0]
 
-    def forward(self, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
-        """Values over the completion tokens of these rows; only with a trunk of its own."""
+    def hidden(self, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
+        """The own trunk's hidden state before each completion token, `(K, D)`."""
         assert self.trunk is not None
-        return self.values(hidden_of_completions(self.trunk, prompts, completions))
+        return hidden_of_completions(self.trunk, prompts, completions)
 
 
 def make_critic(policy: PreTrainedModel, kind: str) -> Critic:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,9 @@ def _working(
 def _follow(
     prepared: Prepared, functions: list[RewardFunction], resume_from: Path | None
 ) -> Status:
+    # A launcher hands its signals to all; the leader stops after the step and sends the others home
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     with _working(prepared, functions, resume_from) as worker:
         follow(worker)
     return "completed"

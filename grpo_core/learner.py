@@ -68,13 +68,13 @@ class Learner:
     def values(self, batch: Batch, rows: list[int], hidden_KD: Tensor) -> Tensor:
         """The critic's values of a micro-batch; `hidden_KD` are the policy's hidden states."""
         assert self.critic is not None
-        if self.critic.trunk is None:
-            return self.critic.values(hidden_KD).to(self.dtype)
-        with self.accelerator.autocast():
-            values_K = self.critic(
-                [batch.prompts[row] for row in rows], [batch.completions[row] for row in rows]
-            )
-        return values_K.to(self.dtype)
+        if self.critic.trunk is not None:
+            with self.accelerator.autocast():
+                hidden_KD = self.critic.hidden(
+                    [batch.prompts[row] for row in rows], [batch.completions[row] for row in rows]
+                )
+        # the head outside of autocast: bf16 would round values to three digits
+        return self.critic.values(hidden_KD).to(self.dtype)
 
     @contextmanager
     def timing_critic(self) -> Iterator[None]:

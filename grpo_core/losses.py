@@ -36,9 +36,11 @@ def sequence_ratio(logp_K: Tensor, old_K: Tensor, sequence_K: Tensor) -> Tensor:
     """
     log_ratio_K = (logp_K - old_K).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
     rows, row_K = sequence_K.unique(return_inverse=True)
-    sums = torch.zeros(len(rows), dtype=logp_K.dtype, device=logp_K.device)
-    lengths = torch.bincount(row_K, minlength=len(rows)).to(logp_K.dtype)
-    return (sums.index_add(0, row_K, log_ratio_K) / lengths).exp()[row_K]
+    # in float64: a GPU adds in any order, which must not show
+    sums = torch.zeros(len(rows), dtype=torch.float64, device=logp_K.device)
+    lengths = torch.bincount(row_K, minlength=len(rows))
+    means = sums.index_add(0, row_K, log_ratio_K.double()) / lengths
+    return means.exp()[row_K].to(logp_K.dtype)
 
 
 # --- policy term: what is done with ratio r and advantage A ---------------------------------------

@@ -58,7 +58,10 @@ def load_policy(path: str, device: torch.device, weights: Path | None = None) ->
     folder = model_folder(path)
     tokenizer = _load_tokenizer(folder, path)
     initial = _load_model(folder, path, device)
-    model = _load_model(str(weights), str(weights), device) if weights else copy.deepcopy(initial)
+    # Always a copy: tensors that lie in a file's buffer are aligned otherwise than fresh ones, and
+    # matrix products round by alignment, so a resumed run would not repeat the undisturbed one.
+    loaded = _load_model(str(weights), str(weights), device) if weights else initial
+    model = copy.deepcopy(loaded)
     initial.requires_grad_(False)
     eos = model.generation_config.eos_token_id if model.generation_config else None
     eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
@@ -205,6 +208,7 @@ def _completion_positions(
         positions += range(len(prompt) - 1, len(prompt) - 1 + len(completion))
         targets += completion
     row_K, position_K, target_K = (
-        torch.tensor(numbers, device=device) for numbers in (rows, positions, targets)
+        torch.tensor(numbers, dtype=torch.long, device=device)
+        for numbers in (rows, positions, targets)
     )
     return row_K, position_K, target_K

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
 
 from grpo_core.config import RunConfig
 from grpo_core.engine import Engine, make_engine
@@ -33,6 +34,7 @@ def prepare(config: RunConfig, weights: Path | None = None) -> Prepared:
     on_gpu = torch.cuda.is_available()
     half = config.model.precision == "bf16" or (config.model.precision == "auto" and on_gpu)
     # CUDA or the CPU: Apple's GPU lacks the float64 that sampling counts on
+    AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     # a paused run keeps the other processes waiting, for as long as a person likes
     patience = InitProcessGroupKwargs(timeout=timedelta(days=30))
     accelerator = Accelerator(

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from grpo_core.algorithms import row_of
 from grpo_core.config import RunConfig, Section
 
 
@@ -43,8 +44,27 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> RunConfig:
         raise ValueError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: is not valid YAML: {_one_line(error)}") from None
+    values = _change_row(values, overrides or [])
     values = apply_overrides(values if values is not None else {}, overrides or [])
     return _with_absolute_paths(parse_config(values, path.name), path.parent)
+
+
+def _change_row(values: Any, overrides: list[str]) -> Any:
+    """The recipe without what only spells out its own row, where an override names another one.
+
+    A complete recipe, such as a run's `config.yaml`, states every knob of its row; kept, they would
+    make the new name a mere label. What differs from the old row was chosen, and stays.
+    """
+    names = [o.partition("=")[2].strip() for o in overrides if o.startswith("algorithm.name=")]
+    algorithm = values.get("algorithm") if isinstance(values, dict) else None
+    if not names or not isinstance(algorithm, dict):
+        return values
+    row = row_of(algorithm)
+    if row is None or names[-1] == algorithm.get("name", "deepseekmath"):
+        return values
+    chosen = {k: v for k, v in algorithm.items() if k not in row.settings or v != row.settings[k]}
+    kept = {key: value for key, value in values.items() if key != "critic"}
+    return {**kept, "algorithm": {key: v for key, v in chosen.items() if v is not None}}
 
 
 def apply_overrides(values: Any, overrides: list[str]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +12,13 @@ from grpo_core.sandbox_process import Verdict
 
 MAX_EXAMPLE = 500
 """Characters of a completion that an event shows."""
+MAX_REWARD = 1e18
+"""Rewards beyond this are as good as infinite: their squares overflow the update's arithmetic."""
 CALL_FAULTS = ("error", "timeout", "crash")
 """Outcomes of a call as a whole; the others concern one completion."""
+TOO_LARGE = Verdict(
+    "nonfinite", message=f"the reward is beyond ±{MAX_REWARD:g}, which overflows; scale it down"
+)
 Key = tuple[int, int, int]
 """Function, group, completion."""
 
@@ -117,13 +121,14 @@ class Scorer:
 
     def _fill(self, rollout: Rollout, said: list[Verdict]) -> list[tuple[str, str, Verdict]]:
         """Fill one completion; returns what failed: name, file and verdict."""
+        said = [TOO_LARGE if abs(v.value or 0.0) > MAX_REWARD else v for v in said]
         named = list(zip(self.functions, self._shown, said, strict=True))
         rollout.parts = {function.name: verdict.value for function, _, verdict in named}
         rollout.printed = "\n".join(v.printed.rstrip() for v in said if v.printed)
         terms = [f.weight * v.value for f, _, v in named if v.value is not None]
         faults = [(f.name, s, v) for f, s, v in named if v.outcome not in ("ok", "abstain")]
-        if not faults and not math.isfinite(sum(terms)):
-            faults = [("sum", "", Verdict("nonfinite", message="the weighted sum overflows"))]
+        if not faults and not abs(sum(terms)) <= MAX_REWARD:
+            faults = [("sum", "", TOO_LARGE)]
         rollout.error = "\n".join(
             _sentence(name, shown, verdict) for name, shown, verdict in faults
         )

@@ -94,7 +94,7 @@ class Trainer:
             events.append(Event("logprob_drift", {"mean_abs_nats": drift, "bound": MAX_DRIFT}))
         self.skipped = self.skipped + 1 if nonfinite else 0
         if nonfinite:
-            message = f"the {nonfinite} was not finite; the weights were left as they were"
+            message = f"the {nonfinite} was not finite; the rest of this update was left out"
             events.append(Event("nonfinite", {"message": message, "in_row": self.skipped}))
         if self.skipped >= MAX_SKIPPED:
             self.control.paused, self.skipped = True, 0

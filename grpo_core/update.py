@@ -72,6 +72,7 @@ class Update:
         self.credit, self.config, self.objective = credit, config, objective_of(config)
         zero_K = torch.zeros_like(notes.initial_K)
         self.first_logp_K, self.first_entropy_K = zero_K.clone(), zero_K.clone()
+        self.seen_K = zero_K.clone()
         self.weight_K, self.value_weight_K = zero_K.clone(), zero_K.clone()
         self.losses: list[float] = []
         self.norms: list[float] = []
@@ -127,6 +128,11 @@ class Update:
             return "loss"
         if not torch.isfinite(norm):
             return "gradient"
+        if not self._counts(minibatch):
+            # momentum and weight decay would move the weights although nothing was learned
+            self.losses.append(loss)
+            self.norms.append(float(norm))
+            return ""
         if critic is not None and learner.critic_optimizer is not None:
             with learner.timing_critic():
                 learner.team.sum_gradients(critic.parameters())
@@ -144,6 +150,10 @@ class Update:
         self.num_values_clipped += int(values_clipped)
         return ""
 
+    def _counts(self, minibatch: Minibatch) -> bool:
+        """Whether any completion of the minibatch takes part in the loss."""
+        return bool((self.credit.lengths_N[minibatch.rows] > 0).any())
+
     def _backward(self, rows: list[int], is_first_pass: bool) -> Tensor:
         """Gradients of one micro-batch. Returns loss, tokens clipped, value loss and values
         clipped."""
@@ -156,6 +166,7 @@ class Update:
         if is_first_pass:
             self.first_logp_K[tokens] = scored.logp_K.detach()
             self.first_entropy_K[tokens] = scored.entropy_K.detach()
+            self.seen_K[tokens] = 1.0
         old_K = scored.logp_K.detach() if notes.old_K is None else notes.old_K[tokens]
         parts = policy_loss(
             self.objective,
@@ -224,9 +235,11 @@ class Update:
         return result
 
     def _policy_metrics(self, result: UpdateResult) -> dict[str, float]:
+        seen = self.learner.team.sum(self.seen_K).sum()
         metrics = {
             "train/kl": (result.old_K - self.notes.initial_K).mean().item(),
-            "train/entropy": result.entropy_K.mean().item(),
+            # an update that was broken off has not seen all tokens
+            "train/entropy": (result.entropy_K.sum() / seen).item(),
             "train/logprob_drift": result.drift,
         }
         if self.losses:

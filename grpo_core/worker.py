@@ -97,9 +97,9 @@ class Worker:
     ) -> tuple[list[Group], list[Group], list[Event], dict[str, float]]:
         """The groups to learn from and those that dynamic sampling has replaced.
 
-        A group whose rewards are all equal is replaced by one of a new prompt, for at most
-        `resample_rounds` rounds (DAPO, arXiv 2503.14476). Then the step makes do with what
-        teaches; where nothing does, with what there is.
+        A group whose rewards are all equal (before any penalty or KL) is replaced by one of a new
+        prompt, for at most `resample_rounds` rounds (DAPO, arXiv 2503.14476). Then the step makes
+        do with what teaches; where nothing does, with what there is.
         """
         wanted = config.rollout.prompts_per_step
         teaching: list[Group] = []
@@ -175,6 +175,7 @@ class Worker:
         notes = annotate(learner, batch, config)
         weights = {function.name: function.weight for function in self.functions}
         credit = assign_credit(groups, batch, notes, config, weights, self.team)
+        notes.hidden_KD = None  # as large as the step's activations, and done with
         result = Update(learner, batch, notes, credit, config).run()
         learner.move_reference(step, config)
         self.engine.refresh()

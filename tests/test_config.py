@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
+from grpo_core.algorithms import ALGORITHMS
 from grpo_core.assets import assets_dir
-from grpo_core.config import ALGORITHMS, RunConfig
+from grpo_core.config import RunConfig
 from grpo_core.recipe import (
     apply_overrides,
     change_live,
@@ -44,6 +45,7 @@ def test_every_shipped_recipe_is_valid_and_survives_being_written(path, tmp_path
             "algorithm.kl_coefficient: input should be greater",
         ),
         ({"algorithm": {"clip_low": -0.2}}, "algorithm.clip_low: input should be greater than 0"),
+        ({"algorithm": {"name": ["dapo"]}}, "algorithm.name: Input should be 'as_written'"),
         ({"algorithm": {"name": "foo"}}, "algorithm.name: input should be 'as_written'"),
         ({"algorithm": {"kl_estimator": "k1"}}, "k1 in the loss has zero expected gradient"),
         ({"algorithm": {"name": "as_written", "kl_reference": "old"}}, "kl_reference: old"),
@@ -188,6 +190,17 @@ def test_a_value_clip_that_was_taken_away_stays_away():
     config = parse_config({"algorithm": {"name": "ppo"}, "critic": {"value_clip": None}})
     assert config.critic.value_clip is None and config.critic.value_coefficient == 0.5
     assert parse_config(yaml.safe_load(to_yaml(config))) == config
+
+
+def test_another_row_over_a_complete_recipe_is_that_row(tmp_path):
+    """As with the config.yaml that a run has left; what was chosen beside the row stays."""
+    complete = parse_config({"algorithm": {"name": "ppo", "kl_coefficient": 0.3}})
+    (tmp_path / "r.yaml").write_text(to_yaml(complete))
+    changed = load_recipe(tmp_path / "r.yaml", ["algorithm.name=cispo"])
+    expected = parse_config({"algorithm": {"name": "cispo", "kl_coefficient": 0.3}})
+    assert changed == expected and changed.critic is None
+    again = load_recipe(tmp_path / "r.yaml", ["algorithm.name=ppo"])
+    assert again == complete
 
 
 def test_a_group_of_one_is_enough_without_a_comparison():

@@ -140,6 +140,8 @@ def test_whitened_advantages_of_what_counts_have_mean_zero_and_deviation_one():
 def test_prefix_attention_is_loo_at_the_first_token_and_follows_likeness_after():
     config = config_of(name="prefix_attention", attention_temperature=0.01, attention_min_samples=1)
     groups = groups_of([rollout(2, 1.0), rollout(2, 0.0), rollout(2, 4.0), rollout(1, None)])
+    for index, one in enumerate(groups[0].rollouts):
+        one.ids[0] = index  # no two wrote the same, so likeness is a matter of the states
     same, left, right = [1.0, 1.0], [1.0, 0.0], [-1.0, 0.0]
     # after the first token, 0 and 1 went left, 2 went right; the fault has no say
     hidden = [same, left, same, left, same, right, [9.0, 9.0]]
@@ -153,10 +155,20 @@ def test_prefix_attention_is_loo_at_the_first_token_and_follows_likeness_after()
 
 def test_a_completion_that_has_ended_keeps_its_last_state():
     one, two = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    similarity = prefix_similarity([one, two])
+    similarity = prefix_similarity([one, two], [[5], [6, 7, 8]])
     assert similarity.shape == (3, 2, 2)
     # equal at first (and so 0), then apart: two centred states point opposite ways; equal again
     assert similarity[:, 0, 1].tolist() == pytest.approx([0, -1, 0], abs=1e-6)
+
+
+def test_equal_prefixes_are_equal_whatever_rounding_says():
+    """As in bf16: the same state, but for noise; completions 0 and 1 part at their third token."""
+    rng = torch.Generator().manual_seed(0)
+    noisy = [torch.ones(3, 8) + 0.01 * torch.randn(3, 8, generator=rng) for _ in range(3)]
+    similarity = prefix_similarity(noisy, [[5, 6, 7], [5, 6, 8], [9, 6, 7]])
+    assert (similarity[0] == 0).all()
+    assert similarity[1:, 0, 1] == pytest.approx([1, 1], abs=1e-6)
+    assert (similarity[1:, 0, 2] < -0.99).all()
 
 
 def test_equal_rewards_give_prefix_attention_nothing_to_say():

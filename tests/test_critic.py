@@ -81,9 +81,9 @@ def policy(random_model):
 
 def test_values_start_at_zero_and_see_only_what_came_before(policy):
     critic = make_critic(policy.model, "own")
-    assert critic([[1, 2]], [[3, 4]]).tolist() == [0, 0]
+    assert critic.values(critic.hidden([[1, 2]], [[3, 4]])).tolist() == [0, 0]
     torch.nn.init.normal_(critic.head.weight)
-    one, two = critic([[1, 2]], [[3, 4, 5]]), critic([[1, 2]], [[3, 9, 9]])
+    one, two = (critic.values(critic.hidden([[1, 2]], [ids])) for ids in ([3, 4, 5], [3, 9, 9]))
     # the value of token t is that of the text before it: tokens 1 and 2 have the same past
     assert torch.equal(one[:2], two[:2]) and one[2] != two[2]
 
@@ -93,7 +93,8 @@ def test_a_shared_critic_reads_the_policys_hidden_states(policy):
     torch.nn.init.normal_(shared.head.weight)
     own.head.load_state_dict(shared.head.state_dict())
     hidden = score_completions(policy.model, [[1, 2]], [[3, 4, 5]], 1.0).hidden_KD
-    assert torch.allclose(shared.values(hidden), own([[1, 2]], [[3, 4, 5]]), atol=1e-6)
+    again = own.values(own.hidden([[1, 2]], [[3, 4, 5]]))
+    assert torch.allclose(shared.values(hidden), again, atol=1e-6)
 
 
 def test_memory_counts_weights_gradients_and_both_moments(policy):

@@ -67,6 +67,18 @@ def test_greedy_tokens_equal_hugging_face(family, heads, kv_heads):
         assert one.logp == pytest.approx(two.logp, abs=1e-4)
 
 
+def test_what_a_models_folder_wishes_changes_nothing_of_what_is_sampled():
+    """A repetition penalty or min_p would sample otherwise than the log-probs say."""
+    model = random_model("llama")
+    ours, theirs = (make_engine(model, EOS, choice) for choice in ("static", "generate"))
+    wishes = {"repetition_penalty": 1.7, "no_repeat_ngram_size": 2, "max_length": 9}
+    model.generation_config.update(**wishes)
+    how = Sampling(30, greedy=True)
+    a, b = ours.generate(PROMPTS, 1, how, 0), theirs.generate(PROMPTS, 1, how, 0)
+    assert [group[0].ids for group in a] == [group[0].ids for group in b]
+    assert model.generation_config.repetition_penalty == 1.7  # and it is saved as it came
+
+
 @pytest.mark.parametrize("choice", ["static", "generate"])
 def test_sampled_logp_equals_the_training_forward(choice):
     model = random_model("qwen3")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from grpo_core import launch
+from grpo_core.advantages import assign
 from grpo_core.cli import find_recipe
 from grpo_core.engine import Sampling, make_engine
 from grpo_core.policy import load_policy
@@ -56,4 +57,10 @@ def test_the_rows_on_the_gpu(tmp_path, row):
     assert launch.start(tmp_path, "one", config) == "completed"
     with RunReader(find_run(tmp_path, "one").db_path) as reader:
         assert len(reader.series("train/grad_norm")) == 3
+        if row == "prefix_attention":  # at the first token all prefixes are equal, in bf16 too
+            group = reader.groups(1)[0]
+            rewards = [one["reward"] for one in group["rollouts"]]
+            for one, expected in zip(group["rollouts"], assign([rewards], "loo")[0], strict=True):
+                _, trace = reader.trace(one["id"])
+                assert trace.advantage[0] == pytest.approx(expected, abs=1e-6)
         assert not reader.events(kinds=["nonfinite"])

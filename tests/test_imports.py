@@ -22,7 +22,7 @@ LIGHT = {
     "advantages": set(),
     "traces": {"records"},
     "runs": set(),
-    "recipe": {"config", "sections"},
+    "recipe": {"algorithms", "config", "sections"},
     "tasks": {"arithmetic", "config", "records"},
     "rewards": {"assets", "config"},
     "sandbox_worker": set(),

@@ -222,20 +222,40 @@ def test_the_weighted_sum() -> None:
 
 def test_abstain_overflow_and_faults() -> None:
     source = (
-        "def a(completion): return {'none': None, 'big': 1e308, 'bad': 1.0}.get(completion, 1e38)\n"
+        "def a(completion): return {'none': None, 'big': 1e308, 'bad': 1.0}.get(completion, 1e17)\n"
         "def b(completion):\n"
         "    if completion == 'bad': raise KeyError('no')\n"
         "    return 1e308 if completion == 'big' else None\n"
     )
     rollouts, events = score(source, ["none", "big", "bad", "fine"])
     assert [r.outcome for r in rollouts] == ["abstain", "nonfinite", "error", "ok"]
-    assert [r.reward for r in rollouts] == [None, None, None, 1e38]
+    assert [r.reward for r in rollouts] == [None, None, None, 1e17]
     assert rollouts[2].parts == {"a": 1.0, "b": None}
     assert rollouts[2].error == "b: KeyError: 'no' (reward.py, line 3)"
     assert [(e.kind, e.detail["function"], e.detail["outcome"]) for e in events] == [
-        ("reward_fault", "sum", "nonfinite"),
+        ("reward_fault", "a", "nonfinite"),
+        ("reward_fault", "b", "nonfinite"),
         ("reward_fault", "b", "error"),
     ]
+
+
+@pytest.mark.parametrize("value", ["1e38", "-1e19", "1.7e308", "1e18 * 10"])
+def test_a_reward_that_would_overflow_the_update_is_typed_and_left_out(value) -> None:
+    source = f"def f(completion):\n    return {value} if completion == 'big' else 1.0\n"
+    (big, small), (event,) = score(source, ["big", "small"])
+    assert (big.outcome, big.reward, big.parts) == ("nonfinite", None, {"f": None})
+    assert (small.outcome, small.reward) == ("ok", 1.0)
+    assert "scale it down" in event.detail["message"]
+
+
+def test_a_weight_that_makes_the_sum_overflow_is_typed_too() -> None:
+    source = "def f(completion):\n    return 1e10\n"
+    functions = [dataclasses.replace(function, weight=1e10) for function in from_source(source)]
+    rollout = Rollout([1], [-1.0], "x", "stop")
+    group = Group(Problem("p", "q", "a"), "q", [1], [rollout])
+    with Scorer(functions, 2.0) as scorer:
+        (event,) = scorer.score([group], 1)
+    assert (rollout.outcome, rollout.reward, event.detail["function"]) == ("nonfinite", None, "sum")
 
 
 def test_one_event_for_each_place() -> None:

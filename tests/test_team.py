@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,13 @@ from safetensors.torch import load_file
 from two_processes import CASES
 
 from grpo_core.reader import RunReader
-from grpo_core.runs import Command, find_run
+from grpo_core.runs import Command, Run, find_run
 from grpo_core.team import Team
 
 TESTS = Path(__file__).parent
 
 
-def launch(num: int, *arguments: str) -> None:
+def command_of(num: int, *arguments: str) -> tuple[list[str], dict[str, str]]:
     """`accelerate launch` of a script or module in `num` processes of one thread each."""
     command = [sys.executable, "-m", "accelerate.commands.launch"]
     # --cpu would want MPI; --multi_gpu starts one process for each rank, with or without GPUs
@@ -28,9 +29,13 @@ def launch(num: int, *arguments: str) -> None:
     command += ["--dynamo_backend", "no", "--main_process_port", "0"]
     here = os.pathsep.join([str(TESTS.parent), str(TESTS)])
     env = {**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, env=env, timeout=240
-    )
+    return [*command, *arguments], env
+
+
+def launch(num: int, *arguments: str) -> None:
+    """Run it to its end."""
+    command, env = command_of(num, *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -85,6 +90,32 @@ def test_a_whole_run_in_two_processes(random_model, tmp_path):
     launch(2, "-m", "grpo_core.cli", "resume", "one", *where)
     with RunReader(run.db_path) as reader:
         assert [row["step"] for row in reader.steps()] == [1, 2, 3]
+
+
+def test_a_signal_to_all_stops_the_run_with_a_checkpoint(random_model, tmp_path):
+    """A launcher hands SIGTERM to every process, and so does a cluster that wants its machine."""
+    recipe = {
+        "model": {"path": str(random_model)},
+        "rollout": {"prompts_per_step": 2, "group_size": 2, "max_new_tokens": 8},
+        "evaluation": {"every": 1000, "num_problems": 2},
+        "checkpoint": {"every": 1000},
+        "num_steps": 100_000,
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    arguments = ("-m", "grpo_core.cli", "train", str(tmp_path / "recipe.yaml"), "--name", "one")
+    command, env = command_of(2, *arguments, "--runs-dir", str(tmp_path))
+    process = subprocess.Popen(
+        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    limit = time.time() + 90
+    while not ((state := Run(tmp_path / "one").state()) and state.step >= 2):
+        assert time.time() < limit and process.poll() is None
+        time.sleep(0.2)
+    process.terminate()
+    process.wait(60)
+    run = find_run(tmp_path, "one")
+    assert run.status() == "stopped"
+    assert (run.checkpoints / f"step_{run.state().step:06d}").is_dir()
 
 
 def test_shares_are_all_of_it_and_nothing_twice():

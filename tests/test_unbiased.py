@@ -240,9 +240,8 @@ def test_prefix_attention_is_unbiased_at_any_temperature(temperature, min_sample
             texts = [TOY.texts[i] for i in chosen]
             hidden = [torch.stack([TOY.features[t[:i]] for i in range(len(t))]) for t in texts]
             rewards = TOY.reward[chosen]
-            baseline, _ = advantages.prefix_baseline(
-                rewards, prefix_similarity(hidden), temperature, min_samples
-            )
+            similarity = prefix_similarity(hidden, [list(text) for text in texts])
+            baseline, _ = advantages.prefix_baseline(rewards, similarity, temperature, min_samples)
             known[key] = torch.tensor(rewards - baseline)
         for column in range(group_size):
             row = g * group_size + column

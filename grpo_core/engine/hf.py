@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from grpo_core.engine import Completion, Sampling
 
@@ -39,10 +43,7 @@ class GenerateEngine:
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
         how = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        # the library types `generate` as a module's attribute
-        out = self.model.generate(  # type: ignore[operator]
-            input_ids=ids.to(self.model.device),
-            attention_mask=mask.to(self.model.device),
+        with self._only(
             max_new_tokens=sampling.max_new_tokens,
             do_sample=not sampling.greedy,
             eos_token_id=self.eos_ids,
@@ -50,11 +51,26 @@ class GenerateEngine:
             return_dict_in_generate=True,
             output_logits=True,
             **({} if sampling.greedy else how),
-        )
+        ):
+            # the library types `generate` as a module's attribute
+            out = self.model.generate(  # type: ignore[operator]
+                input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device)
+            )
         scale = 1.0 if sampling.greedy else sampling.temperature
         chosen = out.sequences[:, width:]
         logp = torch.stack([_logp(x, chosen[:, t], scale) for t, x in enumerate(out.logits)], 1)
         return [self._cut(i, p) for i, p in zip(chosen.tolist(), logp.tolist(), strict=True)]
+
+    @contextmanager
+    def _only(self, **settings: Any) -> Iterator[None]:
+        """Generate with these settings alone. What else a model's folder asks for (a repetition
+        penalty, min_p) would sample from another distribution than the log-probs are of."""
+        before = self.model.generation_config
+        self.model.generation_config = GenerationConfig(**settings)
+        try:
+            yield
+        finally:
+            self.model.generation_config = before
 
     def _cut(self, ids: list[int], logp: list[float]) -> Completion:
         """Up to and with the first end token: what follows it is padding."""
