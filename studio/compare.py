@@ -178,6 +178,9 @@ class Figures:
     step_s: float | None
     critic_s: float
     memory_gb: float | None
+    """Mean over seeds of a run's peak."""
+    memory_error: float | None
+    """Its standard error over seeds; None for one seed."""
     critic_gb: float | None
     num_reached: int
     """Seeds that came to the target."""
@@ -189,6 +192,7 @@ class Figures:
 def figures(runs: Sequence[Recorded], at_step: int | None, target: float) -> Figures:
     """The numbers of one group's row."""
     accuracy = line(runs, ACCURACY, "step", max_points=10**9)
+    peaks = np.array([p for run in runs if (p := _highest([run], "perf/memory_gb")) is not None])
     reached = [(run, step) for run in runs if (step := first_at(run, target)) is not None]
     seconds = [position(run, "time", np.array([float(step)]))[0] for run, step in reached]
     return Figures(
@@ -196,7 +200,8 @@ def figures(runs: Sequence[Recorded], at_step: int | None, target: float) -> Fig
         last=_level_at(accuracy, at_step),
         step_s=_mean_of(runs, STEP_S),
         critic_s=_mean_of(runs, "time/critic_s") or 0.0,
-        memory_gb=_highest(runs, "perf/memory_gb"),
+        memory_gb=float(peaks.mean()) if len(peaks) else None,
+        memory_error=float(peaks.std(ddof=1) / math.sqrt(len(peaks))) if len(peaks) > 1 else None,
         critic_gb=_highest(runs, "critic/memory_gb"),
         num_reached=len(reached),
         steps_to=float(np.mean([step for _, step in reached])) if reached else None,

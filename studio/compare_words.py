@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -126,19 +127,26 @@ def learning(contrast: Contrast | None, sides: tuple[_Side, _Side], axis: str) -
 
 
 def memory(first: tuple[str, Figures], second: tuple[str, Figures]) -> tuple[str, str]:
-    """Who needs more memory, and how much of it is the critic's."""
+    """Who needs more memory, if it is more than seeds differ, and how much is the critic's."""
     own, other = first[1].memory_gb, second[1].memory_gb
     if own is None or other is None:
         return "Not measured", "One of them wrote down no memory."
-    less, more = sorted((own, other))
-    said = f"Highest measured: {charts.memory(more)} against {charts.memory(less)}."
+    said = f"Peak of {first[0]} {charts.memory(own)}, of {second[0]} {charts.memory(other)}"
+    errors = first[1].memory_error, second[1].memory_error
+    if errors[0] is None or errors[1] is None:
+        verdict, said = "One seed cannot tell", f"{said}; runs of one recipe differ, too."
+    else:
+        error = math.hypot(errors[0], errors[1])
+        said += f" (means over seeds; difference {charts.memory(abs(own - other))}"
+        said += f" ± {charts.memory(error)}, its standard error)."
+        verdict = "Not distinguishable"
+        if abs(own - other) > compare.DECIDES * error:
+            more = first[0] if own > other else second[0]
+            verdict = f"{more} needs {charts.memory(abs(own - other))} more"
     for label, figures in (first, second):
         if figures.critic_gb:
             said += (
-                f" The critic of {label} holds {charts.memory(figures.critic_gb)} of it: weights, "
+                f" The critic of {label} holds {charts.memory(figures.critic_gb)}: weights, "
                 "gradients and optimizer state."
             )
-    extra = charts.memory(more - less)
-    if extra == charts.memory(0.0):
-        return "The same", said
-    return f"{first[0] if own == more else second[0]} needs {extra} more", said
+    return verdict, said

@@ -318,18 +318,28 @@ def test_no_verdict_by_time_where_times_do_not_compare(how: dict[str, Any], said
 
 @pytest.mark.parametrize(
     ("mine", "others", "verdict"),
-    [(0.74, 0.92, "ppo needs 0.18 GB more"), (1.5, 1.5, "The same"),
-     (1.52, 1.5, "deepseekmath needs 20 MB more")],
-)  # fmt: skip
-def test_memory_verdict(mine: float, others: float, verdict: str) -> None:
-    first = compare.figures([run(metrics={"perf/memory_gb": {1: mine}})], None, 0.9)
-    second = compare.figures(
-        [run(metrics={"perf/memory_gb": {1: others}, "critic/memory_gb": {1: 0.15}}, **PPO)],
-        None,
-        0.9,
+    [
+        # means 0.75 and 0.95, standard errors 0.01 each: 0.2 is 14 of √2 * 0.01
+        ((0.74, 0.76), (0.94, 0.96), "ppo needs 0.20 GB more"),
+        ((1.54, 1.56), (1.49, 1.51), "deepseekmath needs 50 MB more"),
+        # 0.06 against errors of 0.1 and 0.01
+        ((0.8, 1.0), (0.95, 0.97), "Not distinguishable"),
+        ((1.5, 1.5), (1.5, 1.5), "Not distinguishable"),
+        ((0.5,), (0.9, 0.9), "One seed cannot tell"),
+    ],
+)
+def test_memory_verdict(mine: tuple[float, ...], others: tuple[float, ...], verdict: str) -> None:
+    def figures(peaks: tuple[float, ...], **config: Any) -> compare.Figures:
+        metrics = [{"perf/memory_gb": {1: 0.1, 2: peak}} for peak in peaks]
+        if config:
+            metrics[0]["critic/memory_gb"] = {1: 0.15}
+        runs = [run(metrics=one, seed=seed, **config) for seed, one in enumerate(metrics)]
+        return compare.figures(runs, None, 0.9)
+
+    found, text = compare_words.memory(
+        ("deepseekmath", figures(mine)), ("ppo", figures(others, **PPO))
     )
-    found, text = compare_words.memory(("deepseekmath", first), ("ppo", second))
-    assert found == verdict and "The critic of ppo holds 0.15 GB of it" in text
+    assert found == verdict and "The critic of ppo holds 0.15 GB" in text
 
 
 @pytest.mark.parametrize(
