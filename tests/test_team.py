@@ -63,6 +63,7 @@ def test_two_processes_give_the_loss_and_gradients_of_one(outputs, case):
     assert max(float(x.abs().max()) for x in one.values()) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_whole_run_in_two_processes(random_model, tmp_path):
     """Sampling, rewards, evaluation and the run folder: one run, not two."""
     recipe = {
@@ -92,6 +93,7 @@ def test_a_whole_run_in_two_processes(random_model, tmp_path):
         assert [row["step"] for row in reader.steps()] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_signal_to_all_stops_the_run_with_a_checkpoint(random_model, tmp_path):
     """A launcher hands SIGTERM to every process, and so does a cluster that wants its machine."""
     recipe = {
