@@ -82,17 +82,16 @@ def pack(
     starts = [0, *accumulate(len(group.rollouts) for group in groups)]
     group_rows = [range(*pair) for pair in pairwise(starts)]
     own_groups = range(len(groups)) if own_groups is None else own_groups
-    minibatches = []
-    for first in range(min(num_minibatches, len(groups))):
-        chosen = range(first, len(groups), num_minibatches)
-        own = [row for g in chosen if g in own_groups for row in group_rows[g]]
-        parts = split_rows([widths[row] for row in own], micro_batch_tokens)
-        minibatches.append(
-            Minibatch(
-                rows=[row for g in chosen for row in group_rows[g]],
-                micro_batches=[[own[index] for index in part] for part in parts],
-            )
+    minibatches = [
+        _minibatch(
+            range(first, len(groups), num_minibatches),
+            own_groups,
+            group_rows,
+            widths,
+            micro_batch_tokens,
         )
+        for first in range(min(num_minibatches, len(groups)))
+    ]
     return Batch(
         prompts=prompts,
         completions=completions,
@@ -102,6 +101,18 @@ def pack(
         sequence_K=torch.tensor(sequence, dtype=torch.long, device=device),
         rollout_logp_K=torch.tensor(logp, dtype=torch.float32, device=device),
         minibatches=minibatches,
+    )
+
+
+def _minibatch(
+    chosen: range, own_groups: range, group_rows: list[range], widths: list[int], budget: int
+) -> Minibatch:
+    """The groups `chosen`: everyone's rows, and this process's as micro-batches."""
+    own = [row for g in chosen if g in own_groups for row in group_rows[g]]
+    parts = split_rows([widths[row] for row in own], budget)
+    return Minibatch(
+        rows=[row for g in chosen for row in group_rows[g]],
+        micro_batches=[[own[index] for index in part] for part in parts],
     )
 
 

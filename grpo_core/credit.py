@@ -159,7 +159,6 @@ def _by_prefix(
     team: Team,
 ) -> Credit:
     """Each process works out its own groups, whose hidden states it has."""
-    algorithm = config.algorithm
     advantage_K, samples_K = torch.zeros_like(notes.initial_K), torch.zeros_like(notes.initial_K)
     rewards_PG = shaped_rewards(groups, config)
     kl_K = _kl_K(notes, config)
@@ -170,24 +169,22 @@ def _by_prefix(
         if len(known) < 2:
             continue
         spans = [_span(batch, batch.group_rows[g][i]) for i in known]
-        rewards = np.array([rewards_PG[g][i] for i in known], dtype=float)
-        if kl_K is not None:
-            rewards -= (algorithm.kl_coefficient or 0.0) * np.array(
-                [float(kl_K[span].sum()) for span in spans]
-            )
         for i in known:  # their mean comes at the end; here only who takes part
             groups[g].rollouts[i].advantage = 0.0
-        if g in batch.own_groups:
-            assert notes.hidden_KD is not None
-            similarity = prefix_similarity(
-                [notes.hidden_KD[span] for span in spans],
-                [groups[g].rollouts[i].ids for i in known],
-            )
-            found = _prefix_advantages(rewards, similarity, config)
-            for column, span in enumerate(spans):
-                length = span.stop - span.start
-                advantage_K[span] = torch.as_tensor(found[0][:length, column]).to(advantage_K)
-                samples_K[span] = torch.as_tensor(found[1][:length, column]).to(samples_K)
+        if g not in batch.own_groups:
+            continue
+        rewards = np.array([rewards_PG[g][i] for i in known], dtype=float)
+        if kl_K is not None:
+            sums = np.array([float(kl_K[span].sum()) for span in spans])
+            rewards -= (config.algorithm.kl_coefficient or 0.0) * sums
+        assert notes.hidden_KD is not None
+        hidden_GTD = [notes.hidden_KD[span] for span in spans]
+        similarity = prefix_similarity(hidden_GTD, [groups[g].rollouts[i].ids for i in known])
+        found = _prefix_advantages(rewards, similarity, config)
+        for column, span in enumerate(spans):
+            length = span.stop - span.start
+            advantage_K[span] = torch.as_tensor(found[0][:length, column]).to(advantage_K)
+            samples_K[span] = torch.as_tensor(found[1][:length, column]).to(samples_K)
     advantage_K, samples_K = team.sum(advantage_K), team.sum(samples_K)
     lengths_N = _counted(groups, config, advantage_K.dtype).to(advantage_K.device)
     _fill_means(groups, batch, advantage_K)

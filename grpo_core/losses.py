@@ -176,9 +176,9 @@ class LossParts:
     num_low: Tensor
 
     @property
-    def num_clipped(self) -> int:
+    def num_clipped(self) -> Tensor:
         """Tokens beyond either end."""
-        return int(self.num_high + self.num_low)
+        return self.num_high + self.num_low
 
 
 def policy_loss(

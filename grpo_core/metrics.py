@@ -7,7 +7,7 @@ from statistics import fmean, pstdev
 import psutil
 import torch
 
-from grpo_core.advantages import TOLERANCE
+from grpo_core.advantages import is_flat
 from grpo_core.records import Group
 from grpo_core.rewards import RewardFunction
 
@@ -29,7 +29,7 @@ def describe(groups: list[Group], functions: list[RewardFunction]) -> dict[str, 
         metrics["reward/mean"] = fmean(given)
     if rewards_PG:
         metrics["reward/std"] = fmean(pstdev(rewards) for rewards in rewards_PG)
-        flat = [max(rewards) - min(rewards) <= TOLERANCE for rewards in rewards_PG]
+        flat = [is_flat([*rewards]) for rewards in rewards_PG]
         metrics["reward/zero_variance_fraction"] = fmean(flat)
     for function in functions:
         parts = [rollout.parts.get(function.name) for rollout in rollouts]

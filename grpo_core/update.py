@@ -178,7 +178,7 @@ class Update:
             ref_K=old_K if notes.ref_K is None else notes.ref_K[tokens],
             entropy_K=scored.entropy_K,
         )
-        total, numbers = parts.loss, [parts.loss, parts.num_high + parts.num_low]
+        total, numbers = parts.loss, [parts.loss, parts.num_clipped]
         if learner.critic is not None:
             with learner.timing_critic():
                 value = self._value_loss(rows, scored, tokens)

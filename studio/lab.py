@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from grpo_core import rewards
-from grpo_core.advantages import TOLERANCE
+from grpo_core.advantages import is_flat
 from grpo_core.algorithm_config import AlgorithmConfig
 from grpo_core.reader import RunReader
 from grpo_core.records import Event, Group
@@ -159,7 +159,7 @@ def _parts(parts: dict[str, float | None]) -> str:
 
 def _num_flat(rewards_PG: list[list[float | None]]) -> int:
     known = [[reward for reward in group if reward is not None] for group in rewards_PG]
-    return sum(len(g) > 1 and max(g) - min(g) <= TOLERANCE for g in known)
+    return sum(len(group) > 1 and is_flat([*group]) for group in known)
 
 
 def _fault(event: Event) -> Fault:

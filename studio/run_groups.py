@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from grpo_core.config import RunConfig, Section
+from grpo_core.config import RunConfig
+from grpo_core.recipe import section_of
 from studio.compare import Recorded
 
 IGNORED = ("seed", "num_steps", "checkpoint", "store")
@@ -97,7 +98,7 @@ def _implied(flat: dict[str, Any], key: str) -> bool:
     """Whether a setting is what its section would have without saying it."""
     name, _, knob = key.partition(".")
     others = {k.partition(".")[2]: v for k, v in flat.items() if k.startswith(f"{name}.")}
-    section = _section(name)
+    section = section_of(RunConfig.model_fields[name])
     if section is None:
         return False
     try:
@@ -105,13 +106,6 @@ def _implied(flat: dict[str, Any], key: str) -> bool:
     except ValueError:
         return False
     return bool(getattr(bare, knob) == flat[key])
-
-
-def _section(name: str) -> type[Section] | None:
-    annotation = RunConfig.model_fields[name].annotation
-    kinds = [annotation, *getattr(annotation, "__args__", ())]
-    sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
-    return sections[0] if sections else None
 
 
 def _word(value: Any) -> str:
