@@ -73,34 +73,29 @@ def pack(
     rows: list[tuple[list[int], Rollout]] = [
         (group.prompt_ids, rollout) for group in groups for rollout in group.rollouts
     ]
-    prompts = [prompt for prompt, _ in rows]
-    completions = [rollout.ids for _, rollout in rows]
-    lengths = [len(completion) for completion in completions]
+    lengths = [len(rollout.ids) for _, rollout in rows]
     sequence = [row for row, length in enumerate(lengths) for _ in range(length)]
     logp = [value for _, rollout in rows for value in rollout.rollout_logp]
-    widths = [len(prompt) + length for prompt, length in zip(prompts, lengths, strict=True)]
+    widths = [len(prompt) + len(rollout.ids) for prompt, rollout in rows]
     starts = [0, *accumulate(len(group.rollouts) for group in groups)]
     group_rows = [range(*pair) for pair in pairwise(starts)]
     own_groups = range(len(groups)) if own_groups is None else own_groups
-    minibatches = [
-        _minibatch(
-            range(first, len(groups), num_minibatches),
-            own_groups,
-            group_rows,
-            widths,
-            micro_batch_tokens,
-        )
+    shares = [
+        range(first, len(groups), num_minibatches)
         for first in range(min(num_minibatches, len(groups)))
     ]
     return Batch(
-        prompts=prompts,
-        completions=completions,
+        prompts=[prompt for prompt, _ in rows],
+        completions=[rollout.ids for _, rollout in rows],
         group_rows=group_rows,
         own_groups=own_groups,
         offsets=[0, *accumulate(lengths)],
         sequence_K=torch.tensor(sequence, dtype=torch.long, device=device),
         rollout_logp_K=torch.tensor(logp, dtype=torch.float32, device=device),
-        minibatches=minibatches,
+        minibatches=[
+            _minibatch(share, own_groups, group_rows, widths, micro_batch_tokens)
+            for share in shares
+        ],
     )
 
 
