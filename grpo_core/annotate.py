@@ -1,11 +1,11 @@
-"""The forwards without gradient: what the update needs of each token and does not change.
+"""What is known of each token: before the update, by forwards without gradient, and after it.
 
 Shape letters: K completion tokens of the step, D width of the hidden states; see `batch.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,7 +23,8 @@ class Annotations:
     then fills itself at the first forward of the update, which is the same policy."""
 
     initial_K: Tensor
-    """log-prob under the policy the run began with; `train/kl` is measured against it."""
+    """log-prob under the policy the run began with; `train/kl` is measured against it. NaN where
+    it was not asked for."""
     ref_K: Tensor | None = None
     """log-prob under the reference of the KL; None where that is `old_K`."""
     old_K: Tensor | None = None
@@ -32,16 +33,39 @@ class Annotations:
     """Hidden states before each token, of this process's rows only (the rest are zeros)."""
 
 
+@dataclass
+class UpdateResult:
+    """Metrics of the update, and of each token the numbers of its first pass."""
+
+    logp_K: Tensor
+    entropy_K: Tensor
+    weight_K: Tensor
+    old_K: Tensor
+    advantage_K: Tensor
+    """As the loss used it, the engine's correction included."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    nonfinite: str = ""
+    """What was not finite, when an optimizer step was left out."""
+    drift: float = 0.0
+    """Mean |engine's log-prob - trainer's| over the tokens (nats)."""
+
+
 @torch.no_grad()
 def annotate(learner: Learner, batch: Batch, config: RunConfig) -> Annotations:
-    """Only the forwards that the row needs: the initial policy always, because its KL is shown."""
-    algorithm, temperature = config.algorithm, config.rollout.temperature
-    initial_K = _logp(learner, learner.policy.reference, batch, temperature)
+    """Only the forwards that the row needs. The KL to the initial policy is always shown; where
+    nothing is learned from it some groups do for that, and those whose tokens are kept."""
+    algorithm, reference = config.algorithm, config.algorithm.kl_reference
+    every = range(len(batch.group_rows))
+    shown = every[: max(config.store.kl_groups, config.store.token_groups)]
+    needed = every if algorithm.kl_coefficient else shown
+    with learner.policy.as_it_began() as model:
+        groups = needed if reference == "initial" else shown
+        initial_K = _logp(learner, model, batch, config, groups)
     notes = Annotations(initial_K, initial_K)
-    if algorithm.kl_reference == "old":
+    if reference == "old":
         notes.ref_K = None
     elif learner.moving is not None:
-        notes.ref_K = _logp(learner, learner.moving, batch, temperature)
+        notes.ref_K = _logp(learner, learner.moving.model, batch, config, needed)
     if _needs_old(config):
         _annotate_old(learner, batch, config, notes)
     return notes
@@ -54,18 +78,28 @@ def _needs_old(config: RunConfig) -> bool:
     return in_reward or algorithm.advantage in PER_TOKEN or config.optim.minibatches > 1
 
 
-def _logp(learner: Learner, model: PreTrainedModel, batch: Batch, temperature: float) -> Tensor:
+def _logp(
+    learner: Learner, model: PreTrainedModel, batch: Batch, config: RunConfig, groups: range
+) -> Tensor:
+    """Log-probs of the completions of `groups`, the first of the step; NaN for the others."""
     logp_K = _empty(learner, batch)
-    for rows in batch.micro_batches:
-        scored = learner.forward(model, batch, rows, temperature)
+
+    def score(rows: list[int]) -> None:
+        scored = learner.forward(model, batch, rows, config.rollout.temperature)
         logp_K[batch.tokens_of(rows)] = scored.logp_K
-    return learner.team.sum(logp_K)
+
+    own = [group for group in batch.own_groups if group in groups]
+    learner.budget.over(batch, own, score)
+    logp_K = learner.team.sum(logp_K)
+    logp_K[batch.offsets[batch.group_rows[groups.stop - 1].stop] :] = torch.nan
+    return logp_K
 
 
 def _annotate_old(learner: Learner, batch: Batch, config: RunConfig, notes: Annotations) -> None:
     """The sampling policy once more: log-probs, and hidden states or values on the way."""
     old_K, value_K = _empty(learner, batch), _empty(learner, batch)
-    for rows in batch.micro_batches:
+
+    def score(rows: list[int]) -> None:
         tokens = batch.tokens_of(rows)
         model = learner.policy.model
         scored = learner.forward(model, batch, rows, config.rollout.temperature)
@@ -78,6 +112,8 @@ def _annotate_old(learner: Learner, batch: Batch, config: RunConfig, notes: Anno
         if learner.critic is not None:
             with learner.timing_critic():
                 value_K[tokens] = learner.values(batch, rows, scored.hidden_KD)
+
+    learner.budget.over(batch, list(batch.own_groups), score)
     notes.old_K = learner.team.sum(old_K)
     if learner.critic is not None:
         notes.value_K = learner.team.sum(value_K)

@@ -2,11 +2,12 @@
 
 Shape letters: N completions of the step, K their tokens. Row n owns the tokens
 `offsets[n] : offsets[n + 1]` of every flat tensor. All processes of a team hold the same rows; each
-sends only its own through the model.
+sends only its own groups through the model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -22,8 +23,8 @@ class Minibatch:
 
     rows: list[int]
     """Everyone's: they make the denominator."""
-    micro_batches: list[list[int]]
-    """This process's: similar lengths together, each within the token budget."""
+    own_groups: list[int]
+    """This process's: it sends them through the model."""
 
 
 @dataclass
@@ -52,20 +53,74 @@ class Batch:
         """Tokens of each completion."""
         return [len(completion) for completion in self.completions]
 
-    @property
-    def micro_batches(self) -> list[list[int]]:
-        """Rows of each forward of this process, over all minibatches."""
-        return [rows for minibatch in self.minibatches for rows in minibatch.micro_batches]
+    def num_tokens(self, rows: list[int], packed: bool = True) -> int:
+        """Tokens of a forward over `rows`: packed, where neighbours with equal prompts share it,
+        or as rows that are padded to the longest."""
+        if not packed:
+            return len(rows) * max(len(self.prompts[r]) + len(self.completions[r]) for r in rows)
+        prompts = [self.prompts[row] for row in rows]
+        new = [i == 0 or prompt != prompts[i - 1] for i, prompt in enumerate(prompts)]
+        own = sum(max(len(self.completions[row]) - 1, 0) for row in rows)
+        return own + sum(len(p) for p, is_new in zip(prompts, new, strict=True) if is_new)
+
+    def micro_batches(
+        self, groups: Iterable[int], budget: int, packed: bool = True
+    ) -> list[list[int]]:
+        """Rows of each forward over these groups: at most `budget` tokens, groups kept together.
+
+        First fit. A group beyond the budget is split, and its prompt is then read more than once;
+        a completion beyond it goes alone. Padded rows go by length, as each pads the others.
+        """
+        if not packed:
+            return self._padded(groups, budget)
+        parts: list[list[int]] = []
+        sizes: list[int] = []
+        for group in groups:
+            for rows, size in self._pieces(group, budget):
+                place = next((i for i, used in enumerate(sizes) if used + size <= budget), None)
+                if place is None:
+                    parts.append(rows)
+                    sizes.append(size)
+                else:
+                    parts[place] += rows
+                    sizes[place] += size
+        return parts
+
+    def _padded(self, groups: Iterable[int], budget: int) -> list[list[int]]:
+        """Rows by length, cut so that rows x longest of each part stays within the budget."""
+        rows = [row for group in groups for row in self.group_rows[group]]
+        parts: list[list[int]] = []
+        for row in sorted(rows, key=lambda r: self.num_tokens([r], packed=False)):
+            if parts and self.num_tokens([*parts[-1], row], packed=False) <= budget:
+                parts[-1].append(row)
+            else:
+                parts.append([row])
+        return parts
+
+    def _pieces(self, group: int, budget: int) -> Iterator[tuple[list[int], int]]:
+        """A group's rows with their tokens, cut where they are more than the budget."""
+        piece: list[int] = []
+        size = 0
+        for row in self.group_rows[group]:
+            length = max(len(self.completions[row]) - 1, 0)
+            if piece and size + length > budget:
+                yield piece, size
+                piece = []
+            if not piece:
+                size = len(self.prompts[row])
+            piece.append(row)
+            size += length
+        if piece:
+            yield piece, size
 
 
 def pack(
     groups: list[Group],
-    micro_batch_tokens: int,
     device: torch.device,
     own_groups: range | None = None,
     num_minibatches: int = 1,
 ) -> Batch:
-    """All completions of a step. A row longer than the budget gets a micro-batch of its own.
+    """All completions of a step.
 
     `own_groups`: those of this process, by default all. Groups are never split: minibatch m of M
     has the groups m, m + M, …
@@ -76,7 +131,6 @@ def pack(
     lengths = [len(rollout.ids) for _, rollout in rows]
     sequence = [row for row, length in enumerate(lengths) for _ in range(length)]
     logp = [value for _, rollout in rows for value in rollout.rollout_logp]
-    widths = [len(prompt) + len(rollout.ids) for prompt, rollout in rows]
     starts = [0, *accumulate(len(group.rollouts) for group in groups)]
     group_rows = [range(*pair) for pair in pairwise(starts)]
     own_groups = range(len(groups)) if own_groups is None else own_groups
@@ -93,33 +147,13 @@ def pack(
         sequence_K=torch.tensor(sequence, dtype=torch.long, device=device),
         rollout_logp_K=torch.tensor(logp, dtype=torch.float32, device=device),
         minibatches=[
-            _minibatch(share, own_groups, group_rows, widths, micro_batch_tokens)
+            Minibatch(
+                rows=[row for g in share for row in group_rows[g]],
+                own_groups=[g for g in share if g in own_groups],
+            )
             for share in shares
         ],
     )
-
-
-def _minibatch(
-    chosen: range, own_groups: range, group_rows: list[range], widths: list[int], budget: int
-) -> Minibatch:
-    """The groups `chosen`: everyone's rows, and this process's as micro-batches."""
-    own = [row for g in chosen if g in own_groups for row in group_rows[g]]
-    parts = split_rows([widths[row] for row in own], budget)
-    return Minibatch(
-        rows=[row for g in chosen for row in group_rows[g]],
-        micro_batches=[[own[index] for index in part] for part in parts],
-    )
-
-
-def split_rows(widths: list[int], budget: int) -> list[list[int]]:
-    """Rows by length, cut so that rows x longest of each part stays within `budget` tokens."""
-    parts: list[list[int]] = []
-    for row in sorted(range(len(widths)), key=widths.__getitem__):
-        if parts and widths[row] * (len(parts[-1]) + 1) <= budget:
-            parts[-1].append(row)
-        else:
-            parts.append([row])
-    return parts
 
 
 def per_token(values_N: list[float], batch: Batch, dtype: torch.dtype) -> Tensor:

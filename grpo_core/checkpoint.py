@@ -53,7 +53,7 @@ def save(folder: Path, learner: Learner, position: Position) -> Path:
             save_file(_weights(learner.critic), temporary / CRITIC)
             save_file(_optimizer_tensors(learner.critic_optimizer), temporary / CRITIC_OPTIMIZER)
         if learner.moving is not None:
-            save_file(_weights(learner.moving), temporary / REFERENCE)
+            save_file(learner.moving.masters, temporary / REFERENCE)
         save_file(_random_states(), temporary / "random.safetensors")
         version, internal, gauss = random.getstate()
         position.python_rng = [version, list(internal), gauss]
@@ -158,7 +158,7 @@ def restore(path: Path, learner: Learner, position: Position) -> None:
         _restore_weights(path / CRITIC, learner.critic)
         _restore_optimizer(path / CRITIC_OPTIMIZER, learner.critic_optimizer)
     if learner.moving is not None:
-        _restore_weights(path / REFERENCE, learner.moving)
+        learner.moving.restore(load_file(path / REFERENCE))
     states = load_file(path / "random.safetensors")
     torch.set_rng_state(states["cpu"])
     if torch.cuda.is_available():
@@ -184,7 +184,7 @@ def _restore_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
 @torch.no_grad()
 def _restore_weights(path: Path, model: torch.nn.Module) -> None:
     tensors = load_file(path)
-    weights = dict(model.named_parameters())
+    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     if tensors.keys() != weights.keys():
         raise ValueError(f"{path}: its weights belong to another model")
     for name, weight in weights.items():
@@ -193,7 +193,11 @@ def _restore_weights(path: Path, model: torch.nn.Module) -> None:
 
 def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Trained weights; tied ones stand once."""
-    return {name: weight.detach().contiguous() for name, weight in model.named_parameters()}
+    return {
+        name: weight.detach().contiguous()
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

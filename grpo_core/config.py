@@ -14,6 +14,11 @@ from grpo_core.compatibility import NEEDS_NO_GROUP
 from grpo_core.sections import LIVE, Section
 
 
+class LoraConfig(Section):
+    rank: int = Field(16, ge=1, le=1024, description="Width of the low-rank adapters.")
+    alpha: int = Field(32, ge=1, description="The adapters' product is multiplied by alpha / rank.")
+
+
 class ModelConfig(Section):
     path: str = Field(
         "bundled:tiny",
@@ -21,13 +26,19 @@ class ModelConfig(Section):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="Arithmetic of forward and backward; weights and optimizer stay in fp32. "
-        "`auto` is bf16 on a GPU and fp32 on a CPU.",
+        description="Of weights and arithmetic; the optimizer always keeps exact fp32 masters. "
+        "`auto` is bf16 where the GPU or CPU multiplies it fast, else fp32.",
     )
-    engine: Literal["auto", "static", "generate"] = Field(
+    lora: LoraConfig | None = Field(
+        None,
+        description="Train low-rank adapters of all linear layers instead of the weights: far less "
+        "memory, and the model without them is the reference.",
+    )
+    engine: Literal["auto", "static", "modules", "generate"] = Field(
         "auto",
-        description="Who samples: `static` is our engine with a static KV cache, `generate` is "
-        "Hugging Face's. `auto` takes ours for the architectures it knows.",
+        description="Who samples: `static` is our engine with a static KV cache, `modules` runs "
+        "the model's own modules with one, `generate` is Hugging Face's. `auto` takes the first "
+        "of them that can sample the model.",
     )
 
 
@@ -131,8 +142,13 @@ class OptimConfig(Section):
     micro_batch_tokens: int = Field(
         16384,
         ge=64,
-        description="Tokens in one forward and backward; fewer need less memory. The loss does not "
-        "depend on it.",
+        description="Most tokens in one forward and backward, prompts counted once a group. The "
+        "loss does not depend on it; on a GPU that runs out of memory it halves itself.",
+    )
+    state_bits: Literal[32, 8] = Field(
+        32,
+        description="Of each of AdamW's two moments: 8 saves 6 bytes a parameter and is an "
+        "approximation.",
     )
 
 
@@ -162,6 +178,12 @@ class SandboxConfig(Section):
 
 
 class StoreConfig(Section):
+    kl_groups: int = Field(
+        4,
+        ge=1,
+        description="Groups per step on which `train/kl` is measured where the loss and the reward "
+        "hold no KL; all of them where one does.",
+    )
     token_groups: int = Field(
         4, ge=0, description="Groups per step whose token-level numbers are kept."
     )

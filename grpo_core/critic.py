@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from grpo_core.policy import hidden_of_completions
+from grpo_core.forward import hidden_of_completions
 
 
 class Critic(nn.Module):
@@ -43,8 +43,11 @@ def make_critic(policy: PreTrainedModel, kind: str) -> Critic:
     device, width = policy.device, policy.get_output_embeddings().weight.shape[1]
     trunk = None
     if kind == "own":
-        trunk = copy.deepcopy(policy.get_decoder()).requires_grad_(True).eval()
-    return Critic(width, trunk).to(device=device, dtype=policy.dtype)
+        trunk = copy.deepcopy(policy.get_decoder()).eval()
+    critic = Critic(width, trunk)
+    # in fp32 or better: bf16 would round values to three digits
+    critic.head.to(device, torch.promote_types(policy.dtype, torch.float32))
+    return critic
 
 
 def memory_bytes(critic: Critic, optimizer: torch.optim.Optimizer) -> int:

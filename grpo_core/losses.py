@@ -233,12 +233,14 @@ def policy_term(objective: Objective, r_K: Tensor, A_K: Tensor, logp_K: Tensor) 
 
 def beyond_clip(objective: Objective, r_K: Tensor, A_K: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens above and below the clip on the side where it acts (bool): r > 1 + high with A > 0,
-    r < 1 - low with A < 0; for `cispo` all r beyond its cap. None where there is no clip."""
+    r < 1 - low with A < 0; for `cispo` all r beyond its cap that have an advantage. None
+    where there is no clip.
+    """
     nothing = torch.zeros_like(r_K, dtype=torch.bool)
     low, high = objective.clip_low, objective.clip_high
     if high is None or objective.clipping == "sapo":
         return nothing, nothing
     if objective.clipping == "cispo":
-        return r_K > 1 + high, nothing
+        return (r_K > 1 + high) & (A_K != 0), nothing
     above = (r_K > 1 + high) & (A_K > 0)
     return above, nothing if low is None else (r_K < 1 - low) & (A_K < 0)

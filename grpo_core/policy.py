@@ -1,5 +1,4 @@
-"""Loading a policy with its tokenizer and frozen reference, and the log-probabilities of
-completions.
+"""Loading a policy with its tokenizer and the policy it began as.
 
 Only safetensors are read and code from a model's repository is never run.
 """
@@ -7,7 +6,9 @@ Only safetensors are read and code from a model's repository is never run.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,13 +20,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from grpo_core.adapters import add_adapters, check_saved
 from grpo_core.assets import assets_dir
-from grpo_core.config import DataConfig
-from grpo_core.losses import entropy
-
-# Families whose logits are exactly head(hidden): for these only the completion's positions go
-# through the head. Others (soft-capped or scaled logits) take their whole forward.
-PLAIN_HEAD = ("llama", "mistral", "qwen2", "qwen3")
+from grpo_core.config import DataConfig, LoraConfig
+from grpo_core.forward import use_packing
+from grpo_core.optim import split
 
 
 @dataclass
@@ -33,11 +32,26 @@ class Policy:
     """The model that is trained, the one it began as, and how text becomes ids."""
 
     model: PreTrainedModel
-    reference: PreTrainedModel
+    reference: PreTrainedModel | None
+    """Frozen, as the run began; None with adapters, which are switched off for it."""
     tokenizer: PreTrainedTokenizerBase
     eos_ids: list[int]
     context: int
     """Most tokens of prompt and completion together."""
+    masters: dict[str, Tensor] = field(default_factory=dict)
+    """What trained bf16 weights are the rounding of, in fp32, until an optimizer takes it over."""
+
+    @contextmanager
+    def as_it_began(self) -> Iterator[PreTrainedModel]:
+        """The policy that the run began with."""
+        if self.reference is not None:
+            yield self.reference
+            return
+        self.model.disable_adapters()
+        try:
+            yield self.model
+        finally:
+            self.model.enable_adapters()
 
 
 def model_folder(path: str) -> str:
@@ -50,27 +64,62 @@ def model_folder(path: str) -> str:
     return str(folder)
 
 
-def load_policy(path: str, device: torch.device, weights: Path | None = None) -> Policy:
-    """The policy of a recipe; `weights` is a checkpoint's model folder to go on from.
+def load_policy(
+    path: str,
+    device: torch.device,
+    weights: Path | None = None,
+    half: bool = False,
+    lora: LoraConfig | None = None,
+    seed: int = 0,
+) -> Policy:
+    """The policy of a recipe; `weights` is a checkpoint's model folder to go on from, `half` puts
+    the weights into bf16, `lora` trains adapters instead of them.
 
     Raises ValueError in one sentence for a missing, incomplete or unsafe model.
     """
+    if weights is not None:
+        check_saved(weights, lora)
     folder = model_folder(path)
     tokenizer = _load_tokenizer(folder, path)
-    initial = _load_model(folder, path, device)
-    # Always a copy: tensors that lie in a file's buffer are aligned otherwise than fresh ones, and
-    # matrix products round by alignment, so a resumed run would not repeat the undisturbed one.
-    loaded = _load_model(str(weights), str(weights), device) if weights else initial
-    model = copy.deepcopy(loaded)
-    initial.requires_grad_(False)
+    initial = _load_model(folder, path)
+    if lora is not None:
+        model, reference, masters = initial, None, {}
+        if half:
+            _halve(model)
+        add_adapters(model, lora, seed, weights)
+    else:
+        # Always a copy: tensors that lie in a file's buffer are aligned otherwise than fresh ones,
+        # and products round by alignment, so a resumed run would not repeat the undisturbed one.
+        model = copy.deepcopy(_load_model(str(weights), str(weights)) if weights else initial)
+        reference = initial.requires_grad_(False)
+        masters = _halve(model) if half else {}
+        if half:
+            _halve(reference)
     eos = model.generation_config.eos_token_id if model.generation_config else None
     eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
     if not eos_ids:
         raise ValueError(
             f"model.path: {path} names no end-of-sequence token; completions never end"
         )
-    context = getattr(model.config, "max_position_embeddings", None) or 2**31
-    return Policy(model.eval(), initial.eval(), tokenizer, sorted(eos_ids), context)
+    text = model.config.get_text_config(decoder=True)
+    context = getattr(text, "max_position_embeddings", None) or 2**31
+    for one in (model, reference):
+        if one is not None:
+            one.to(device).eval()  # type: ignore[arg-type]  # the library hides the device form
+    return Policy(model, reference, tokenizer, sorted(eos_ids), context, masters)
+
+
+def _halve(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Parameters to bf16; returns what they were, by name.
+
+    Parameters only: a model's `.to(bfloat16)` also rounds the rotary frequencies, which turns
+    positions beyond a few hundred into others.
+    """
+    masters = {}
+    for name, parameter in model.named_parameters():
+        masters[name] = parameter.data
+        parameter.data = split(parameter.data)[0]
+    return masters
 
 
 def _load_tokenizer(folder: str, path: str) -> PreTrainedTokenizerBase:
@@ -83,16 +132,15 @@ def _load_tokenizer(folder: str, path: str) -> PreTrainedTokenizerBase:
         ) from None
 
 
-def _load_model(folder: str, path: str, device: torch.device) -> PreTrainedModel:
-    # SDPA's backward is the slow part of an update on a CPU; on a GPU it is the fast one.
-    attention = "eager" if device.type == "cpu" else "sdpa"
+def _load_model(folder: str, path: str) -> PreTrainedModel:
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             trust_remote_code=False,
             use_safetensors=True,
             dtype=torch.float32,
-            attn_implementation=attention,
+            # its backward is faster than sdpa's on a CPU; most models are packed anyway
+            attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
@@ -101,7 +149,7 @@ def _load_model(folder: str, path: str, device: torch.device) -> PreTrainedModel
         ) from None
     if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
         raise ValueError(f"model.path: the weights of {path} hold values that are not finite")
-    model.to(device)  # type: ignore[arg-type]  # the library's decorator hides the device form
+    use_packing(model)
     return model
 
 
@@ -130,85 +178,3 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> li
     """Token ids of rendered prompts; a chat template has already put the special tokens in."""
     special = tokenizer.chat_template is None
     return tokenizer(prompts, add_special_tokens=special)["input_ids"]
-
-
-# --- log-probabilities -------------------------------------------------------------------------
-
-
-@dataclass
-class Scored:
-    """Per completion token, in the order of the rows: log-probability and entropy, in nats, and
-    the policy's last hidden state at the position that predicts the token."""
-
-    logp_K: Tensor
-    entropy_K: Tensor
-    hidden_KD: Tensor
-
-
-def score_completions(
-    model: PreTrainedModel,
-    prompts: list[list[int]],
-    completions: list[list[int]],
-    temperature: float,
-    entropy_gradient: bool = False,
-) -> Scored:
-    """One forward over rows of prompt + completion; flat over the K completion tokens.
-
-    The entropy is detached unless `entropy_gradient` asks for its graph.
-    """
-    ids, row_K, position_K, target_K = _rows(prompts, completions, model.device)
-    if model.config.model_type in PLAIN_HEAD:
-        hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-        hidden_KD = hidden[row_K, position_K]
-        logits_KV = model.get_output_embeddings()(hidden_KD)
-    else:
-        output = model(input_ids=ids, use_cache=False, output_hidden_states=True)
-        hidden_KD = output.hidden_states[-1][row_K, position_K]
-        logits_KV = output.logits[row_K, position_K]
-    # at least fp32; a float64 model stays what it is
-    logits_KV = logits_KV.to(torch.promote_types(logits_KV.dtype, torch.float32)) / temperature
-    logp_K = logits_KV.gather(-1, target_K[:, None])[:, 0] - logits_KV.logsumexp(-1)
-    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-        entropy_K = entropy(logits_KV if entropy_gradient else logits_KV.detach())
-    return Scored(logp_K, entropy_K, hidden_KD)
-
-
-def hidden_of_completions(
-    decoder: PreTrainedModel, prompts: list[list[int]], completions: list[list[int]]
-) -> Tensor:
-    """A decoder's hidden state before each completion token, `(K, D)`."""
-    ids, row_K, position_K, _ = _rows(prompts, completions, decoder.device)
-    return decoder(input_ids=ids, use_cache=False).last_hidden_state[row_K, position_K]
-
-
-def _rows(
-    prompts: list[list[int]], completions: list[list[int]], device: torch.device
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ids of prompt + completion, and of each completion token its row, the position that predicts
-    it, and itself.
-
-    Rows are padded on the right: under causal attention no real token ever sees the padding, so
-    no mask is needed.
-    """
-    rows = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
-    return ids, *_completion_positions(prompts, completions, device)
-
-
-def _completion_positions(
-    prompts: list[list[int]], completions: list[list[int]], device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, position whose logits predict the token, and the token, of each completion token."""
-    rows: list[int] = []
-    positions: list[int] = []
-    targets: list[int] = []
-    for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        rows += [index] * len(completion)
-        positions += range(len(prompt) - 1, len(prompt) - 1 + len(completion))
-        targets += completion
-    row_K, position_K, target_K = (
-        torch.tensor(numbers, dtype=torch.long, device=device)
-        for numbers in (rows, positions, targets)
-    )
-    return row_K, position_K, target_K

@@ -180,6 +180,8 @@ def _explain(problem: Any) -> str:
         return f"{key}: unknown key; {hint}"
     message = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
+    if problem["type"] == "model_type":  # pydantic names a class of ours
+        return f"{key}: expected settings ({', '.join(_keys_at(location))}), got {given!r}"
     if problem["type"] == "value_error" or isinstance(given, dict | list):
         return f"{key}: {message}" if key else message
     return f"{key}: {message[0].lower()}{message[1:]}, got {given!r}"

@@ -71,7 +71,8 @@ class Team:
         trained = [p for p in parameters if p.requires_grad]
         for parameter in trained:
             if parameter.grad is None:  # this process held none of these rows
-                parameter.grad = torch.zeros_like(parameter)
+                # of a bf16 parameter it is in fp32
+                parameter.grad = torch.zeros_like(parameter, dtype=parameter.grad_dtype)
         gradients = [p.grad for p in trained if p.grad is not None]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         torch.distributed.all_reduce(flat)

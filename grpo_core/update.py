@@ -6,55 +6,21 @@ Shape letters: N completions of the step, K their tokens; see `batch.py`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from grpo_core.annotate import Annotations
+from grpo_core.annotate import Annotations, UpdateResult
 from grpo_core.batch import Batch, Minibatch
 from grpo_core.config import RunConfig
 from grpo_core.credit import Credit
 from grpo_core.critic import ValueLoss, explained_variance, memory_bytes, value_loss
+from grpo_core.forward import Scored
 from grpo_core.learner import Learner
-from grpo_core.losses import MAX_LOG_RATIO, Objective, policy_loss, token_weights
-from grpo_core.policy import Scored
-
-
-@dataclass
-class UpdateResult:
-    """Metrics of the update, and of each token the numbers of its first pass."""
-
-    logp_K: Tensor
-    entropy_K: Tensor
-    weight_K: Tensor
-    old_K: Tensor
-    advantage_K: Tensor
-    """As the loss used it, the engine's correction included."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    nonfinite: str = ""
-    """What was not finite, when an optimizer step was left out."""
-    drift: float = 0.0
-    """Mean |engine's log-prob - trainer's| over the tokens (nats)."""
-
-
-def objective_of(config: RunConfig) -> Objective:
-    """The loss that a recipe asks for."""
-    algorithm = config.algorithm
-    in_loss = algorithm.kl_place == "loss"
-    return Objective(
-        ratio_level=algorithm.ratio_level or "token",
-        clipping=algorithm.clipping or "ppo",
-        clip_low=algorithm.clip_low,
-        clip_high=algorithm.clip_high,
-        dual_clip=algorithm.dual_clip,
-        sapo_positive=algorithm.sapo_positive or 1.0,
-        sapo_negative=algorithm.sapo_negative or 1.0,
-        kl_estimator=algorithm.kl_estimator or "k3",
-        kl_coefficient=(algorithm.kl_coefficient or 0.0) if in_loss else 0.0,
-        entropy_coefficient=algorithm.entropy_coefficient,
-    )
+from grpo_core.losses import policy_loss, token_weights
+from grpo_core.objective import importance, objective_of
 
 
 class Update:
@@ -78,6 +44,8 @@ class Update:
         self.norms: list[float] = []
         self.value_losses: list[float] = []
         self.num_clipped = self.num_values_clipped = 0
+        self.has_moved = False
+        """Whether the policy is no longer the one that sampled."""
         for minibatch in batch.minibatches:
             self._weigh(minibatch)
 
@@ -112,12 +80,7 @@ class Update:
     def _step(self, minibatch: Minibatch, is_first_pass: bool) -> str:
         """One optimizer step; says what was not finite, when it was left out."""
         learner, critic = self.learner, self.learner.critic
-        learner.optimizer.zero_grad()
-        if learner.critic_optimizer is not None:
-            learner.critic_optimizer.zero_grad()
-        sums = torch.zeros(4, dtype=torch.float64, device=self.batch.sequence_K.device)
-        for rows in minibatch.micro_batches:
-            sums += self._backward(rows, is_first_pass)
+        sums = self._gradients(minibatch, is_first_pass)
         loss, num_clipped, critic_loss, values_clipped = learner.team.sum(sums).tolist()
         model = learner.policy.model
         learner.team.sum_gradients(model.parameters())
@@ -144,15 +107,71 @@ class Update:
                 learner.critic_optimizer.step()
             self.value_losses.append(critic_loss)
         learner.optimizer.step()
+        self.has_moved = True
         self.losses.append(loss)
         self.norms.append(float(norm))
         self.num_clipped += int(num_clipped)
         self.num_values_clipped += int(values_clipped)
         return ""
 
+    def _gradients(self, minibatch: Minibatch, is_first_pass: bool) -> Tensor:
+        """Gradients of the minibatch's own groups. Returns the sums of what `_backward` returns."""
+        learner, batch = self.learner, self.batch
+        teaching = [
+            group for group in minibatch.own_groups if self._teaches(batch.group_rows[group])
+        ]
+        if is_first_pass:
+            # their gradient is 0, but their log-probs are shown
+            rest = [group for group in minibatch.own_groups if group not in teaching]
+            learner.budget.over(batch, rest, self._look)
+        self._forget()
+
+        def backward(rows: list[int]) -> Tensor:
+            with learner.budget.recomputing():
+                return self._backward(rows, is_first_pass)
+
+        sums = learner.budget.over(batch, teaching, backward, self._forget, learns=True)
+        if not teaching:
+            # a gradient of zeros, which is not none: momentum goes on
+            for group in learner.optimizer.param_groups:
+                for weight in group["params"]:
+                    weight.grad = torch.zeros_like(weight, dtype=learner.dtype)
+        zeros = torch.zeros(4, dtype=torch.float64, device=batch.sequence_K.device)
+        return torch.stack([zeros, *sums]).sum(0)
+
     def _counts(self, minibatch: Minibatch) -> bool:
         """Whether any completion of the minibatch takes part in the loss."""
         return bool((self.credit.lengths_N[minibatch.rows] > 0).any())
+
+    def _forget(self) -> None:
+        """Gradients to nothing."""
+        self.learner.optimizer.zero_grad()
+        if self.learner.critic_optimizer is not None:
+            self.learner.critic_optimizer.zero_grad()
+
+    def _teaches(self, rows: Iterable[int]) -> bool:
+        """Whether completions of `rows` have a gradient at all: an advantage, or a term that acts
+        without one."""
+        tokens = self.batch.tokens_of(list(rows))
+        live = self.weight_K[tokens] != 0
+        objective = self.objective
+        if self.learner.critic or objective.kl_coefficient or objective.entropy_coefficient:
+            return bool(live.any())
+        return bool((live & (self.credit.advantage_K[tokens] != 0)).any())
+
+    @torch.no_grad()
+    def _look(self, rows: list[int]) -> None:
+        """The forward alone."""
+        learner = self.learner
+        temperature = self.config.rollout.temperature
+        scored = learner.forward(learner.policy.model, self.batch, rows, temperature)
+        self._note(self.batch.tokens_of(rows), scored)
+
+    def _note(self, tokens: Tensor, scored: Scored) -> None:
+        """Keep what the first pass sees."""
+        self.first_logp_K[tokens] = scored.logp_K.detach()
+        self.first_entropy_K[tokens] = scored.entropy_K.detach()
+        self.seen_K[tokens] = 1.0
 
     def _backward(self, rows: list[int], is_first_pass: bool) -> Tensor:
         """Gradients of one micro-batch. Returns loss, tokens clipped, value loss and values
@@ -164,10 +183,11 @@ class Update:
             learner.policy.model, self.batch, rows, config.rollout.temperature, bonus
         )
         if is_first_pass:
-            self.first_logp_K[tokens] = scored.logp_K.detach()
-            self.first_entropy_K[tokens] = scored.entropy_K.detach()
-            self.seen_K[tokens] = 1.0
-        old_K = scored.logp_K.detach() if notes.old_K is None else notes.old_K[tokens]
+            self._note(tokens, scored)
+        # until the first step the ratio is 1, whatever another forward's rounding says
+        old_K = scored.logp_K.detach()
+        if notes.old_K is not None and self.has_moved:
+            old_K = notes.old_K[tokens]
         parts = policy_loss(
             self.objective,
             scored.logp_K,
@@ -236,8 +256,9 @@ class Update:
 
     def _policy_metrics(self, result: UpdateResult) -> dict[str, float]:
         seen = self.learner.team.sum(self.seen_K).sum()
+        known_K = ~self.notes.initial_K.isnan()
         metrics = {
-            "train/kl": (result.old_K - self.notes.initial_K).mean().item(),
+            "train/kl": (result.old_K - self.notes.initial_K)[known_K].mean().item(),
             # an update that was broken off has not seen all tokens
             "train/entropy": (result.entropy_K.sum() / seen).item(),
             "train/logprob_drift": result.drift,
@@ -270,10 +291,3 @@ class Update:
             "time/critic_s": learner.critic_s,
         }
         return metrics if explained is None else {**metrics, "critic/explained_variance": explained}
-
-
-def importance(old_K: Tensor, engine_K: Tensor, cap: float) -> Tensor:
-    """min(pi_old / pi_engine, cap): truncated importance sampling between the log-probs of the
-    trainer and those of the engine that sampled."""
-    log_ratio_K = (old_K - engine_K.to(old_K.dtype)).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-    return log_ratio_K.exp().clamp(max=cap)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import torch
 
 from grpo_core.advantages import is_flat
-from grpo_core.annotate import annotate
+from grpo_core.annotate import UpdateResult, annotate
 from grpo_core.batch import pack
 from grpo_core.config import RunConfig
 from grpo_core.credit import assign_credit
-from grpo_core.engine import Sampling
+from grpo_core.engine import Engine, Sampling
 from grpo_core.evaluate import evaluate
 from grpo_core.generate import sample
 from grpo_core.grading import grade
@@ -28,7 +28,7 @@ from grpo_core.records import EvalResult, Event, Group, Problem
 from grpo_core.rewards import RewardFunction
 from grpo_core.scorer import Scorer
 from grpo_core.traces import fill_traces
-from grpo_core.update import Update, UpdateResult
+from grpo_core.update import Update
 
 
 @dataclass
@@ -52,6 +52,7 @@ class Worker:
     def __init__(self, prepared: Prepared, functions: list[RewardFunction]) -> None:
         self.policy, self.engine, self.task = prepared.policy, prepared.engine, prepared.task
         self.learner = make_learner(prepared.accelerator, prepared.policy, prepared.config)
+        self.learner.budget.make_room = self.engine.release
         self.team = self.learner.team
         self.sandbox = prepared.config.sandbox
         self.functions = functions
@@ -79,6 +80,7 @@ class Worker:
         phase("update")
         started = time.perf_counter()
         result, metrics = self._learn(step, groups, config)
+        events += self.team.gather(self.learner.budget.take_events())
         everyone = groups + replaced
         metrics |= describe(everyone, self.functions) | timing
         if config.algorithm.resample_rounds:
@@ -139,17 +141,18 @@ class Worker:
         phase("rollout")
         rollout = config.rollout
         own = [problems[index] for index in self.team.share(len(problems))]
-        groups = []
+        groups, rows_before = [], self.engine.rows_at_once
         if own:
             sampling = Sampling(rollout.max_new_tokens, rollout.temperature, rollout.top_p)
             seed = derive_seed(config.seed, step, attempt, self.team.rank)
             groups = sample(
                 self.engine, self.policy, config.data, own, rollout.group_size, sampling, seed
             )
+        full = [] if self.engine.rows_at_once == rows_before else [_fewer_rows(self.engine)]
         timing["time/rollout_s"] += time.perf_counter() - clock
         clock = time.perf_counter()
         phase("reward")
-        events += self.team.gather(self.scorer.score(groups, step))
+        events += self.team.gather(full + self.scorer.score(groups, step))
         for group in groups:
             for one in group.rollouts:
                 one.correct = grade(one.text, group.problem.answer)
@@ -171,7 +174,7 @@ class Worker:
         learner.critic_s = 0.0
         share = self.team.share(len(groups))
         device = learner.accelerator.device
-        batch = pack(groups, optim.micro_batch_tokens, device, share, optim.minibatches)
+        batch = pack(groups, device, share, optim.minibatches)
         notes = annotate(learner, batch, config)
         weights = {function.name: function.weight for function in self.functions}
         credit = assign_credit(groups, batch, notes, config, weights, self.team)
@@ -196,6 +199,15 @@ class Worker:
         """Held-out accuracy now."""
         problems = self.task.held_out
         return evaluate(self.engine, self.policy, config, problems, step, self.team)
+
+
+def _fewer_rows(engine: Engine) -> Event:
+    """Memory has run out in the rollout."""
+    message = (
+        "the GPU's memory was full in the rollout: at most "
+        f"{engine.rows_at_once} completions at a time from now on, the same samples"
+    )
+    return Event("oom", {"message": message, "rows_at_once": engine.rows_at_once})
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

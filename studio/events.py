@@ -23,7 +23,7 @@ _TITLES = {
 _TONES = {
     "reward_fault": "bad",
     "nonfinite": "bad",
-    "oom": "bad",
+    "oom": "warn",  # nothing is lost, later steps may be slower
     "logprob_drift": "warn",
     "reward_version": "mark",
     "setting": "mark",

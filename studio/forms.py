@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from grpo_core.algorithm_config import CriticConfig
 from grpo_core.algorithms import BASE
 from grpo_core.config import RunConfig, Section
+from grpo_core.recipe import section_of
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Basics": ("num_steps", "seed", "model"),
@@ -30,6 +31,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 """Tabs of the form; `rewards` is a list and has its own."""
 _LEFT_OPEN = (*(f"algorithm.{key}" for key in BASE), "critic.value_coefficient")
 """Knobs that something else fills in where the recipe leaves them open."""
+_SPELLED = {"kl": "KL", "sapo": "SAPO", "gae": "GAE", "lora": "LoRA"}
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,29 @@ class Knob:
     field: FieldInfo
     value: Any
     """What the recipe says; None where it leaves the choice to something else."""
+    opens: FieldInfo | None = None
+    """The optional section around it, where that is there only while this knob has a value."""
+
+    @property
+    def section(self) -> str:
+        """`model.lora` of `model.lora.rank`."""
+        return self.key.rpartition(".")[0]
 
     @property
     def label(self) -> str:
-        """`optim.learning_rate` → `Learning rate`."""
-        name = self.key.rpartition(".")[2].replace("_", " ")
+        """`optim.learning_rate` → `Learning rate`, `model.lora.rank` → `LoRA rank`."""
+        _, *inside = self.key.split(".")
+        name = " ".join(inside or [self.key]).replace("_", " ")
         name = f"number of {name[4:]}" if name.startswith("num ") else name
         name = {"model.path": "model", "algorithm.name": "algorithm"}.get(self.key, name)
         first, _, rest = name.partition(" ")
-        first = first.upper() if first in ("kl", "sapo", "gae") else first.capitalize()
-        return f"{first} {rest}".strip()
+        return f"{_SPELLED.get(first, first.capitalize())} {rest}".strip()
+
+    @property
+    def about(self) -> str:
+        """What it is, after what the section is that it opens."""
+        fields = (self.opens, self.field)
+        return " ".join(field.description for field in fields if field and field.description)
 
     @property
     def choices(self) -> list[Any]:
@@ -65,7 +80,7 @@ class Knob:
     @property
     def is_optional(self) -> bool:
         """Whether it may be left empty."""
-        return type(None) in get_args(self.field.annotation)
+        return self.opens is not None or type(None) in get_args(self.field.annotation)
 
     @property
     def is_left_open(self) -> bool:
@@ -103,10 +118,42 @@ def knobs(config: RunConfig, recipe: dict[str, Any], tab: str) -> list[Knob]:
             continue
         for key, inner in type(value).model_fields.items():
             current = getattr(value, key)
+            if optional := section_of(inner):
+                found += _inside(f"{name}.{key}", inner, optional, current)
+                continue
             if f"{name}.{key}" in _LEFT_OPEN:
                 current = (recipe.get(name) or {}).get(key)
             found.append(Knob(f"{name}.{key}", inner, current))
     return found
+
+
+def _inside(key: str, field: FieldInfo, section: type[Section], value: Any) -> list[Knob]:
+    """The knobs of an optional section inside another. Its first knob opens it; the others begin
+    with their defaults where it is closed."""
+    found: list[Knob] = []
+    for name, inner in section.model_fields.items():
+        first = not found
+        closed = None if first else inner.default
+        current = closed if value is None else getattr(value, name)
+        found.append(Knob(f"{key}.{name}", inner, current, field if first else None))
+    return found
+
+
+def draw_all(found: list[Knob], prefix: str) -> list[tuple[Knob, Any]]:
+    """Draw knobs in their order; returns those that are shown, with their values.
+
+    A knob of a section that is closed leaves its place empty, so that opening it moves nothing.
+    """
+    values: list[tuple[Knob, Any]] = []
+    closed: set[str] = set()
+    for knob in found:
+        if knob.section in closed:
+            st.empty()
+            continue
+        values.append((knob, draw(knob, prefix)))
+        if knob.opens is not None and values[-1][1] is None:
+            closed.add(knob.section)
+    return values
 
 
 def draw(knob: Knob, prefix: str, open_value: Any = None, whose: str = "") -> Any:
@@ -116,7 +163,7 @@ def draw(knob: Knob, prefix: str, open_value: Any = None, whose: str = "") -> An
     """
     with st.container(gap="xxsmall"):
         value = _draw_widget(knob, f"{prefix}/{knob.key}", open_value, whose)
-        st.caption(knob.field.description or "")
+        st.caption(knob.about)
     return value
 
 
@@ -161,7 +208,7 @@ def _stride(value: float | None) -> float:
 def changes(values: list[tuple[Knob, Any]]) -> list[str]:
     """`key=value` for everything that differs from the recipe, as `--set` takes it."""
     return [
-        f"{knob.key}={to_word(value)}"
+        f"{knob.section if knob.opens and value is None else knob.key}={to_word(value)}"
         for knob, value in values
         if value is not None or knob.is_optional
         if value != knob.value

@@ -111,6 +111,8 @@ def _implied(flat: dict[str, Any], key: str) -> bool:
 def _word(value: Any) -> str:
     if isinstance(value, list):  # rewards
         return "+".join(str(one["function"] or one["builtin"] or one["path"]) for one in value)
+    if isinstance(value, dict):  # a section inside a section
+        return "{" + ", ".join(f"{key}: {_word(item)}" for key, item in value.items()) + "}"
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -5,9 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpo_core.batch import pack, per_token, split_rows
+from grpo_core.batch import pack, per_token
+from grpo_core.forward import score_completions
 from grpo_core.metrics import describe
-from grpo_core.policy import load_policy, score_completions
+from grpo_core.packed import pack_rows
+from grpo_core.policy import load_policy
 from grpo_core.records import Group, Problem, Rollout
 
 
@@ -24,16 +26,42 @@ def make_groups() -> list[Group]:
     return [Group(problem, "q", [1, 2], one), Group(problem, "q", [3], two)]
 
 
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(64, 2000))
-def test_rows_are_split_within_the_budget_and_none_is_lost(widths, budget):
-    parts = split_rows(widths, budget)
-    assert sorted(row for part in parts for row in part) == list(range(len(widths)))
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 40), st.lists(st.integers(0, 60), min_size=1, max_size=6)),
+        min_size=1,
+        max_size=12,
+    ),
+    st.integers(5, 200),
+)
+def test_micro_batches_keep_the_budget_and_their_groups_together(shapes, budget):
+    groups = [
+        Group(
+            Problem("p", "q", "a"),
+            "q",
+            [index] * length,
+            [Rollout([7] * size, [0.0] * size, "x", "stop") for size in sizes],
+        )
+        for index, (length, sizes) in enumerate(shapes)
+    ]
+    batch = pack(groups, torch.device("cpu"))
+    parts = batch.micro_batches(range(len(groups)), budget)
+    assert sorted(row for part in parts for row in part) == list(range(len(batch.prompts)))
     for part in parts:
-        assert len(part) == 1 or len(part) * max(widths[row] for row in part) <= budget
+        packed = pack_rows(
+            [batch.prompts[row] for row in part],
+            [batch.completions[row] for row in part],
+            torch.device("cpu"),
+        )
+        assert batch.num_tokens(part) == len(packed.ids_N)
+        assert len(packed.ids_N) <= budget or len(part) == 1
+    for rows in batch.group_rows:
+        if batch.num_tokens(list(rows)) <= budget:
+            assert sum(bool(set(rows) & set(part)) for part in parts) == 1
 
 
 def test_flat_tensors_by_hand():
-    batch = pack(make_groups(), 10_000, torch.device("cpu"))
+    batch = pack(make_groups(), torch.device("cpu"))
     assert batch.offsets == [0, 3, 4, 6, 11]
     assert batch.sequence_K.tolist() == [0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 3]
     assert batch.tokens_of([2, 0]).tolist() == [4, 5, 0, 1, 2]
@@ -45,7 +73,7 @@ def test_flat_tensors_by_hand():
 
 def test_the_padded_forward_equals_one_row_at_a_time(random_model):
     model = load_policy(str(random_model), torch.device("cpu")).model.double()
-    batch = pack(make_groups(), 10_000, torch.device("cpu"))
+    batch = pack(make_groups(), torch.device("cpu"))
     scored = score_completions(model, batch.prompts, batch.completions, 0.7)
     expected, entropies = [], []
     for prompt, completion in zip(batch.prompts, batch.completions, strict=True):

@@ -233,6 +233,10 @@ def test_a_repeated_seed_counts_once() -> None:
             [{}, {"rewards": [{"builtin": "accuracy"}, {"builtin": "answer_tag"}]}],
             ["deepseekmath · rewards=accuracy", "deepseekmath · rewards=accuracy+answer_tag"],
         ),
+        (
+            [{}, {"model": {"lora": {"rank": 8}}}],
+            ["deepseekmath", "deepseekmath · model.lora={rank: 8, alpha: 32}"],
+        ),
     ],
 )  # fmt: skip
 def test_labels_say_what_sets_a_group_apart(configs: list[Any], labels: list[str]) -> None:

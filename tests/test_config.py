@@ -82,6 +82,12 @@ def test_every_shipped_recipe_is_valid_and_survives_being_written(path, tmp_path
             {"optim": {"learning_rate": float("nan")}},
             "optim.learning_rate: input should be a finite",
         ),
+        ({"model": {"lora": {"rnk": 8}}}, "model.lora.rnk: unknown key; did you mean rank?"),
+        ({"model": {"lora": {"dropout": 0}}}, "unknown key; known here: rank, alpha"),
+        ({"model": {"lora": {"rank": 0}}}, "model.lora.rank: input should be greater than or"),
+        ({"model": {"lora": 16}}, "model.lora: expected settings (rank, alpha), got 16"),
+        ({"model": True}, "model: expected settings (path, precision, lora, engine), got True"),
+        ({"rewards": ["x"]}, "rewards.0: expected settings (builtin, path, function, weight"),
         ({"data": {"task": "file"}}, "path is needed with task: file"),
         ({"data": {"prompt_template": "hi"}}, "prompt_template must contain {question}"),
         ({"rewards": [{"weight": 1}]}, "give either builtin or path"),
@@ -111,6 +117,24 @@ def test_overrides_reach_sections_and_list_items():
     config = parse_config(got)
     assert (config.optim.learning_rate, config.rewards[0].weight, config.seed) == (1e-4, 0.5, 3)
     assert values == {"optim": {"learning_rate": 1}, "rewards": [{"builtin": "accuracy"}]}
+
+
+@pytest.mark.parametrize("section", ["{}", "{lora: null}", "{lora: {rank: 4, alpha: 64}}"])
+def test_an_override_opens_and_closes_a_section_inside_a_section(tmp_path, section):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"model: {section}\n")
+    before = load_recipe(recipe).model.lora
+    config = load_recipe(recipe, ["model.lora.rank=8"])
+    assert (config.model.lora.rank, config.model.lora.alpha) == (8, before.alpha if before else 32)
+    assert parse_config(yaml.safe_load(to_yaml(config))) == config
+    assert load_recipe(recipe, ["model.lora=null"]).model.lora is None
+
+
+def test_adapters_are_fixed_for_the_whole_run():
+    assert not [key for key in live_keys() if key.startswith("model.")]
+    for override in ("model.lora.rank=8", "model.lora=null"):
+        with pytest.raises(ValueError, match=r"model\.lora.*: cannot be changed while"):
+            change_live(RunConfig(), [override])
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def config_of(max_new_tokens=10, critic=None, **algorithm):
 
 
 def assign(groups, config, weights=None, **notes):
-    batch = pack(groups, 1000, torch.device("cpu"))
+    batch = pack(groups, torch.device("cpu"))
     num = len(batch.sequence_K)
     filled = {key: torch.tensor(value, dtype=torch.float64) for key, value in notes.items()}
     annotations = Annotations(filled.pop("initial_K", torch.zeros(num).double()), **filled)

@@ -7,8 +7,9 @@ import torch
 from accelerate import Accelerator
 
 from grpo_core.critic import explained_variance, gae, make_critic, memory_bytes, value_loss, whiten
+from grpo_core.forward import score_completions
 from grpo_core.learner import make_learner
-from grpo_core.policy import load_policy, score_completions
+from grpo_core.policy import load_policy
 from grpo_core.recipe import parse_config
 
 
@@ -128,5 +129,5 @@ def test_a_moving_reference(policy, reference, steps):
             expected = 0.9 * expected + 0.1 * weight
         elif step in (2, 4):
             expected = weight.clone()
-    assert torch.allclose(next(learner.moving.parameters()), expected, atol=1e-5)
+    assert torch.allclose(next(learner.moving.model.parameters()), expected, atol=1e-5)
     assert torch.equal(next(policy.reference.parameters()), initial)

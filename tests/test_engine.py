@@ -1,70 +1,36 @@
 """Our engine against Hugging Face's `generate`, and its log-probs against the trainer's forward."""
 
+from itertools import chain
+
 import pytest
 import torch
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from families import FAMILIES, HEADS, random_model
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from grpo_core.engine import Sampling, make_engine
+from grpo_core.engine import Sampling, graphs, make_engine, reference, rows
+from grpo_core.engine.architecture import Architecture
+from grpo_core.engine.graphs import GraphEngine
 from grpo_core.engine.sampling import choose
-from grpo_core.policy import score_completions
+from grpo_core.forward import score_completions, use_packing
 
 PROMPTS = [[5, 6, 7], [9, 10, 11, 12, 13, 14, 15], [3]]
 EOS = [0, 1, 2]
-FAMILIES = {
-    "llama": (LlamaForCausalLM, LlamaConfig, {}),
-    "mistral": (MistralForCausalLM, MistralConfig, {"sliding_window": None}),
-    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {}),
-    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"head_dim": 16}),
-}
-
-
-def random_model(family: str, heads: int = 6, kv_heads: int = 2):
-    make, config, more = FAMILIES[family]
-    torch.manual_seed(heads * 10 + kv_heads)
-    # large weights: a model whose next token is far from certain, so that mistakes show
-    model = make(
-        config(
-            vocab_size=41,
-            hidden_size=12 * heads,
-            intermediate_size=64,
-            num_hidden_layers=3,
-            num_attention_heads=heads,
-            num_key_value_heads=kv_heads,
-            max_position_embeddings=96,
-            initializer_range=0.2,
-            bos_token_id=None,
-            eos_token_id=None,
-            pad_token_id=None,
-            **more,
-        )
-    )
-    for name, parameter in model.named_parameters():
-        if "bias" in name or "norm" in name:  # their initial 0 and 1 would hide a forgotten one
-            parameter.data += 0.3 * torch.randn_like(parameter)
-    return model.eval()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2), (4, 1), (7, 1)])
-def test_greedy_tokens_equal_hugging_face(family, heads, kv_heads):
+@pytest.mark.parametrize(("heads", "kv_heads"), HEADS)
+@pytest.mark.parametrize("shared_from", [1, 99])
+def test_greedy_tokens_equal_hugging_face(family, heads, kv_heads, shared_from, monkeypatch):
+    monkeypatch.setattr(rows, "SHARED_FROM", shared_from)  # both ways to keep a prompt's keys
     model = random_model(family, heads, kv_heads)
     ours, theirs = (make_engine(model, EOS, choice) for choice in ("static", "generate"))
     how = Sampling(30, greedy=True)
-    a, b = ours.generate(PROMPTS, 1, how, 0), theirs.generate(PROMPTS, 1, how, 0)
-    for (one,), (two,) in zip(a, b, strict=True):
-        assert (one.ids, one.finish) == (two.ids, two.finish)
-        assert one.logp == pytest.approx(two.logp, abs=1e-4)
+    theirs = theirs.generate(PROMPTS, 1, how, 0)
+    for below in (0.0, 0.75, 1.0):  # never, sometimes, and always compacted
+        monkeypatch.setattr(rows, "COMPACT_BELOW", below)
+        for (one,), (two,) in zip(ours.generate(PROMPTS, 1, how, 0), theirs, strict=True):
+            assert (one.ids, one.finish) == (two.ids, two.finish)
+            assert one.logp == pytest.approx(two.logp, abs=1e-4)
 
 
 def test_what_a_models_folder_wishes_changes_nothing_of_what_is_sampled():
@@ -79,20 +45,35 @@ def test_what_a_models_folder_wishes_changes_nothing_of_what_is_sampled():
     assert model.generation_config.repetition_penalty == 1.7  # and it is saved as it came
 
 
-@pytest.mark.parametrize("choice", ["static", "generate"])
-def test_sampled_logp_equals_the_training_forward(choice):
+@pytest.mark.parametrize(
+    ("choice", "shared_from"), [("static", 1), ("static", 99), ("generate", 99)]
+)
+def test_sampled_logp_equals_the_training_forward(choice, shared_from, monkeypatch):
+    monkeypatch.setattr(rows, "SHARED_FROM", shared_from)
     model = random_model("qwen3")
     engine = make_engine(model, EOS, choice)
     groups = engine.generate(PROMPTS, 8, Sampling(40, temperature=0.7, top_p=0.9), 11)
-    rows = [(p, c) for p, group in zip(PROMPTS, groups, strict=True) for c in group]
-    scored = score_completions(model, [p for p, _ in rows], [c.ids for _, c in rows], 0.7)
-    flat = [value for _, completion in rows for value in completion.logp]
+    pairs = [(p, c) for p, group in zip(PROMPTS, groups, strict=True) for c in group]
+    scored = score_completions(model, [p for p, _ in pairs], [c.ids for _, c in pairs], 0.7)
+    flat = [value for _, completion in pairs for value in completion.logp]
     assert scored.logp_K.tolist() == pytest.approx(flat, abs=2e-5)
-    finishes = {c.finish for _, c in rows}
+    finishes = {c.finish for _, c in pairs}
     assert finishes == {"stop", "length"}  # both ends occur, so compaction was at work
-    for _, c in rows:
+    for _, c in pairs:
         assert (c.finish == "stop") == (c.ids[-1] in EOS)
         assert not set(c.ids[:-1]) & set(EOS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logp_in_fp32_is_that_of_the_library_in_float64(family):
+    model = random_model(family)
+    groups = make_engine(model, EOS).generate(PROMPTS, 6, Sampling(40, temperature=0.8), 2)
+    exact = random_model(family).double()
+    for prompt, group in zip(PROMPTS, groups, strict=True):
+        for one in group:
+            logits = exact(torch.tensor([prompt + one.ids])).logits[0, len(prompt) - 1 : -1] / 0.8
+            logp = logits.log_softmax(-1)[torch.arange(len(one.ids)), torch.tensor(one.ids)]
+            assert one.logp == pytest.approx(logp.tolist(), abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_samples_and_another_seed_others():
@@ -143,10 +124,10 @@ def test_top_p_keeps_the_smallest_sufficient_set():
     assert logp[ids == 0][0].exp().item() == pytest.approx(0.5)  # of the whole distribution
 
 
-def test_unknown_architectures_take_the_slow_path_or_are_refused():
+def test_unknown_architectures_take_another_path_or_are_refused():
     config = GPT2Config(vocab_size=41, n_embd=24, n_layer=2, n_head=2, n_positions=64)
     model = GPT2LMHeadModel(config).eval()
-    assert make_engine(model, EOS).name == "generate"
+    assert make_engine(model, EOS).name == "modules"
     with pytest.raises(ValueError, match="static does not know 'gpt2'"):
         make_engine(model, EOS, "static")
     completion = make_engine(model, EOS).generate([[4, 5]], 1, Sampling(6), 0)[0][0]
@@ -158,3 +139,189 @@ def test_a_prompt_that_leaves_no_room_is_refused():
     engine = make_engine(random_model("llama"), EOS)
     with pytest.raises(ValueError, match="need 100 tokens, the model has a context of 96"):
         engine.generate([[3] * 90], 1, Sampling(10), 0)
+
+
+@pytest.mark.parametrize("shared_from", [1, 99])
+def test_the_samples_do_not_depend_on_how_many_are_under_way(shared_from, monkeypatch):
+    """512 completions at once, 64 at a time, and with more or less compaction: the same."""
+    monkeypatch.setattr(rows, "SHARED_FROM", shared_from)
+    engine = make_engine(random_model("qwen3"), EOS)
+    generator = torch.Generator().manual_seed(4)
+    prompts = [
+        torch.randint(3, 41, (length,), generator=generator).tolist()
+        for length in torch.randint(1, 9, (64,), generator=generator).tolist()
+    ]
+    how = Sampling(24, temperature=0.9)
+    whole = engine.generate(prompts, 8, how, 3)
+    for rows_at_once, below in ((64, 0.75), (512, 0.0), (72, 1.0)):
+        engine.rows_at_once = rows_at_once
+        monkeypatch.setattr(rows, "COMPACT_BELOW", below)
+        parts = engine.generate(prompts, 8, how, 3)
+        assert [[c.ids for c in group] for group in parts] == [[c.ids for c in g] for g in whole]
+        for one, two in zip(chain(*parts), chain(*whole), strict=True):
+            assert one.logp == pytest.approx(two.logp, abs=1e-5)
+
+
+def test_when_memory_runs_out_fewer_rows_go_at_a_time_and_the_samples_stay(monkeypatch):
+    engine = make_engine(random_model("llama"), EOS)
+    prompts = [*PROMPTS, [7, 8], [4, 4, 4]]
+    whole = engine.generate(prompts, 4, Sampling(10), 1)
+    real, seen = engine.prefill, []
+
+    def prefill(ids):
+        seen.append(len(ids))
+        if len(ids) > 1:
+            raise torch.OutOfMemoryError
+        return real(ids)
+
+    monkeypatch.setattr(engine, "prefill", prefill)
+    found = engine.generate(prompts, 4, Sampling(10), 1)
+    assert [[c.ids for c in group] for group in found] == [[c.ids for c in g] for g in whole]
+    assert seen == [5, 2, 1, 1, 1, 1, 1] and engine.rows_at_once == 4
+    monkeypatch.setattr(engine, "prefill", lambda ids: prefill([0, 0]))
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.generate(prompts, 4, Sampling(10), 1)
+
+
+def test_lengths_can_be_forced():
+    engine = make_engine(random_model("llama"), EOS)
+    lengths = (1, 5, 12, 3, 3, 12)
+    groups = engine.generate(PROMPTS, 2, Sampling(12, forced_lengths=lengths), 0)
+    flat = list(chain(*groups))
+    assert tuple(len(c.ids) for c in flat) == lengths
+    assert all(c.ids[-1] == EOS[0] and not set(c.ids[:-1]) & set(EOS) for c in flat)
+
+
+def test_weights_lie_in_memory_once_and_a_second_engine_reads_the_same():
+    model = random_model("qwen2")
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    attention = model.get_decoder().layers[0].self_attn
+    first = make_engine(model, EOS).architecture.layers[0].qkv
+    second = make_engine(model, EOS).architecture.layers[0].qkv
+    assert first.weight.data_ptr() == second.weight.data_ptr() == attention.q_proj.weight.data_ptr()
+    assert first.bias.data_ptr() == second.bias.data_ptr()
+    with torch.no_grad():
+        attention.v_proj.weight.add_(1)
+    joined = [attention.q_proj, attention.k_proj, attention.v_proj]
+    for one in (first, second):
+        assert torch.equal(one.weight, torch.cat([module.weight for module in joined]))
+        assert torch.equal(one.bias, torch.cat([module.bias for module in joined]))
+    with torch.no_grad():
+        attention.v_proj.weight.copy_(before["model.layers.0.self_attn.v_proj.weight"])
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+def test_a_model_that_an_engine_reads_is_saved_and_copied_as_it_is(tmp_path):
+    import copy
+
+    model = random_model("qwen2")
+    engine = make_engine(model, EOS)
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.get_decoder().layers[0].self_attn.q_proj.weight.zero_()
+    assert engine.architecture.layers[0].qkv.weight[0].any()
+
+
+# --- the engine of the GPU, its kernels replaced by what they compute -----------------------------
+
+
+def graph_engine(model):
+    return GraphEngine(Architecture.of(model), EOS, reference)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("heads", "kv_heads"), HEADS)
+def test_the_gpus_engine_is_greedy_as_hugging_face(family, heads, kv_heads, monkeypatch):
+    monkeypatch.setattr(graphs, "LOOK_EVERY", 3)
+    model = random_model(family, heads, kv_heads)
+    how = Sampling(30, greedy=True)
+    theirs = make_engine(model, EOS, "generate").generate(PROMPTS, 1, how, 0)
+    for (one,), (two,) in zip(
+        graph_engine(model).generate(PROMPTS, 1, how, 0), theirs, strict=True
+    ):
+        assert (one.ids, one.finish) == (two.ids, two.finish)
+        assert one.logp == pytest.approx(two.logp, abs=1e-4)
+
+
+def test_the_gpus_engine_samples_from_the_policy_and_uses_its_caches_again():
+    model = random_model("qwen3")
+    engine = graph_engine(model)
+    how = Sampling(20, temperature=0.8)
+    groups = engine.generate(PROMPTS, 8, how, 2)
+    pairs = [(p, c) for p, group in zip(PROMPTS, groups, strict=True) for c in group]
+    scored = score_completions(model, [p for p, _ in pairs], [c.ids for _, c in pairs], 0.8)
+    flat = [value for _, completion in pairs for value in completion.logp]
+    assert scored.logp_K.tolist() == pytest.approx(flat, abs=2e-5)
+    assert {c.finish for _, c in pairs} == {"stop", "length"}
+    state = engine._state
+    assert engine.generate(PROMPTS[:2], 3, Sampling(5), 0) and engine._state is state
+    assert engine.generate(PROMPTS, 8, how, 2) == groups and engine._state is state
+    engine.release()
+    assert engine.generate(PROMPTS, 8, how, 2) == groups and engine._state is not state
+
+
+def test_the_gpus_samples_do_not_depend_on_how_many_are_under_way(monkeypatch):
+    engine = graph_engine(random_model("llama"))
+    whole = engine.generate(PROMPTS * 4, 4, Sampling(20), 3)
+    for rows_at_once, look_every in ((8, 16), (48, 1), (20, 5)):
+        engine.rows_at_once = rows_at_once
+        monkeypatch.setattr(graphs, "LOOK_EVERY", look_every)
+        parts = engine.generate(PROMPTS * 4, 4, Sampling(20), 3)
+        assert [[c.ids for c in group] for group in parts] == [[c.ids for c in g] for g in whole]
+
+
+def test_the_gpus_engine_takes_forced_lengths_and_leaves_top_p_to_the_other():
+    model = random_model("llama")
+    lengths = (1, 5, 12, 3, 3, 12)
+    groups = graph_engine(model).generate(PROMPTS, 2, Sampling(12, forced_lengths=lengths), 0)
+    flat = list(chain(*groups))
+    assert tuple(len(c.ids) for c in flat) == lengths
+    assert all(c.ids[-1] == EOS[0] and not set(c.ids[:-1]) & set(EOS) for c in flat)
+    how = Sampling(9, top_p=0.8)
+    assert graph_engine(model).generate(PROMPTS, 2, how, 1) == make_engine(
+        model, EOS, "static"
+    ).generate(PROMPTS, 2, how, 1)
+
+
+def test_training_and_evaluation_share_the_gpus_caches_and_full_memory_gives_them_back(monkeypatch):
+    engine = graph_engine(random_model("llama"))
+    engine.generate(PROMPTS, 8, Sampling(9), 0)
+    engine.generate([[3]] * 9, 1, Sampling(12), 0)  # more prompts, fewer slots
+    state = engine._state
+    assert state.sizes == (24, 9, 64, 12)
+    engine.generate(PROMPTS, 8, Sampling(9), 0)
+    assert engine._state is state
+    real, limit = engine.prefill, 2
+
+    def prefill(ids):
+        if len(ids) > limit:
+            raise torch.OutOfMemoryError
+        return real(ids)
+
+    monkeypatch.setattr(engine, "prefill", prefill)
+    engine.generate([[3]] * 9, 1, Sampling(12), 0)
+    assert engine.rows_at_once == 2 and engine._state.sizes == (2, 2, 64, 12)
+
+
+def test_graphs_come_in_few_sizes_and_are_not_much_too_large():
+    sizes = {graphs._graph_size(num, 1024) for num in range(1, 1025)}
+    assert len(sizes) < 32 and max(sizes) == 1024
+    for num in range(33, 1025):
+        assert num <= graphs._graph_size(num, 1024) <= 1.25 * num
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3"])
+def test_in_bf16_on_a_cpu_the_engine_says_what_the_trainer_says(family):
+    model = random_model(family)
+    assert use_packing(model)
+    for weight in model.parameters():
+        weight.data = (0.3 * weight.data).bfloat16()
+    groups = make_engine(model, EOS).generate(PROMPTS, 8, Sampling(30), 3)
+    pairs = [(p, c) for p, group in zip(PROMPTS, groups, strict=True) for c in group]
+    scored = score_completions(model, [p for p, _ in pairs], [c.ids for _, c in pairs], 1.0)
+    sampled = torch.tensor([value for _, c in pairs for value in c.logp])
+    assert (scored.logp_K - sampled).abs().mean() < 0.01

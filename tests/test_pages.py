@@ -21,8 +21,8 @@ from streamlit.testing.v1 import AppTest
 from grpo_core.algorithm_config import AlgorithmConfig, CriticConfig
 from grpo_core.algorithms import ALGORITHMS
 from grpo_core.compatibility import APPLIES
-from grpo_core.config import RunConfig, Section
-from grpo_core.recipe import load_recipe
+from grpo_core.config import LoraConfig, ModelConfig, RunConfig
+from grpo_core.recipe import load_recipe, section_of
 from grpo_core.records import Event, Group, Problem, Rollout
 from grpo_core.runs import Run, create_run
 from grpo_core.store import RunWriter
@@ -227,12 +227,18 @@ def knob_fields() -> dict[str, Any]:
     for name, field in RunConfig.model_fields.items():
         if name == "rewards":
             continue
-        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
-        if section is not None:
-            found |= {f"{name}.{key}": knob for key, knob in section.model_fields.items()}
-        else:
+        section = section_of(field)
+        if section is None:
             found[name] = field
+            continue
+        for key, knob in section.model_fields.items():
+            inner = section_of(knob)
+            inside = (
+                {f"{key}.{one}": value for one, value in inner.model_fields.items()}
+                if inner
+                else {key: knob}
+            )
+            found |= {f"{name}.{path}": value for path, value in inside.items()}
     return found
 
 
@@ -258,7 +264,9 @@ def test_form_has_every_knob_with_description_and_bounds(empty: Path) -> None:
     shown = " ".join(str(caption.value) for caption in app.caption)
     row = {**ALGORITHMS["deepseekmath"].settings}
     silent = {f"algorithm.{key}" for key, (applies, _) in APPLIES.items() if not applies(row)}
+    silent.add("model.lora.alpha")
     assert silent == {
+        "model.lora.alpha",
         "algorithm.sapo_positive", "algorithm.sapo_negative", "algorithm.reference_sync_every",
         "algorithm.reference_decay", "algorithm.overlong_penalty", "algorithm.overlong_buffer",
         "algorithm.attention_temperature", "algorithm.attention_min_samples",
@@ -292,6 +300,7 @@ def test_form_shows_what_applies_and_nothing_else(empty: Path) -> None:
     seen |= knobs_on(app)
     choose(app, critic__model="own")
     assert "critic.value_coefficient" not in knobs_on(app)
+    seen |= knobs_on(choose(app, model__lora__rank=8))
     assert seen == set(knob_fields()), "each knob has its place in some recipe"
     titles = algorithm_form.GROUPS
     placed = [key for keys in titles.values() for key in keys]
@@ -356,6 +365,50 @@ def test_critic_of_a_recipe_that_has_none(empty: Path, tmp_path: Path) -> None:
     app.selectbox(key=f"new/{written}/critic.model").set_value("own").run()
     assert "--set 'critic={}' --set critic.model=own" in overrides_of(app)
     assert not next(b for b in app.button if b.label == "Start the run").disabled
+
+
+def test_a_section_inside_a_section_opens_with_its_first_knob(empty: Path) -> None:
+    app = open_page("new_run")
+    rank = app.number_input(key="new/bundled/model.lora.rank")
+    assert (rank.label, rank.value, rank.placeholder) == ("LoRA rank", None, "none")
+    assert (rank.min, rank.max) == (1, 1024)
+    assert rank.help == "`model.lora.rank`: ≥ 1 and ≤ 1024"
+    description = ModelConfig.model_fields["lora"].description
+    assert any(str(caption.value).startswith(description) for caption in app.caption)
+    assert "model.lora.alpha" not in knobs_on(app) and "lora" not in overrides_of(app)
+    choose(app, model__lora__rank=16)
+    alpha = app.number_input(key="new/bundled/model.lora.alpha")
+    assert (alpha.label, alpha.value, alpha.help) == ("LoRA alpha", 32, "`model.lora.alpha`: ≥ 1")
+    assert overrides_of(app).endswith("--set model.lora.rank=16")
+    choose(app, model__lora__alpha=64)
+    said = "--set model.lora.rank=16 --set model.lora.alpha=64"
+    assert overrides_of(app).endswith(said)
+    recipe = next(e.value for e in app.code if e.value.startswith("model:"))
+    assert "rank: 16" in recipe and "alpha: 64" in recipe
+    choose(app, model__lora__rank=None)
+    assert "model.lora.alpha" not in knobs_on(app) and "lora" not in overrides_of(app)
+    choose(app, model__lora__rank=16)
+    assert overrides_of(app).endswith(said), "and is not forgotten"
+
+
+@pytest.mark.parametrize("text", ["{rank: 4}", "{rank: 4, alpha: 8}", "{alpha: 8}", "{}"])
+def test_adapters_of_a_recipe_can_be_taken_away(empty: Path, tmp_path: Path, text: str) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"model: {{lora: {text}}}\n")
+    lora = load_recipe(recipe).model.lora or LoraConfig()
+    app = open_page("new_run")
+    app.selectbox(key="new_recipe").set_value("own file").run()
+    app.text_input(key="new_recipe_path").set_value(str(recipe)).run()
+    knobs = {key: f"new/{recipe}/model.lora.{key}" for key in ("rank", "alpha")}
+    shown = {key: app.number_input(key=knob).value for key, knob in knobs.items()}
+    assert shown == lora.model_dump() and "--set" not in overrides_of(app)
+    app.number_input(key=knobs["rank"]).set_value(None).run()
+    assert overrides_of(app).endswith("--set model.lora=null")
+    assert not next(b for b in app.button if b.label == "Start the run").disabled
+    written = next(e.value for e in app.code if e.value.startswith("model:"))
+    assert "lora: null" in written
+    app.number_input(key=knobs["rank"]).set_value(7).run()
+    assert overrides_of(app).endswith("--set model.lora.rank=7")
 
 
 def test_form_yaml_and_command_agree(empty: Path) -> None:
@@ -788,6 +841,8 @@ def test_live_state_has_marks_and_events(recorded: Run) -> None:
         ("status", {"status": "paused", "command_id": "x"}, "paused"),
         ("checkpoint", {"path": "step_000020"}, "step_000020"),
         ("notice", {"message": "the disk is full", "command_id": "x"}, "the disk is full"),
+        ("oom", {"message": "the GPU's memory was full", "micro_batch_tokens": 512},
+         "the GPU's memory was full"),
         ("logprob_drift", {"mean_abs_nats": 0.12345, "bound": 0.1},
          "mean_abs_nats 0.1235 · bound 0.1"),
         ("unheard_of", {}, ""),
@@ -799,6 +854,13 @@ def test_events_become_one_sentence(kind: str, detail: dict[str, Any], text: str
     assert shown and shown["text"] == text
     assert events.describe({**stored, "kind": "evaluation"}) is None
     assert len(events.describe({**stored, "detail": {"message": "x" * 9999}})["text"]) < 500  # type: ignore[index]
+
+
+def test_memory_that_ran_out_is_a_warning() -> None:
+    """The same completions go through again, so nothing is lost."""
+    stored = {"id": 3, "time": 1.0, "step": 7, "kind": "oom", "detail": {"message": "was full"}}
+    shown = events.describe(stored)
+    assert shown and (shown["title"], shown["tone"]) == ("Out of memory", "warn")
 
 
 @pytest.fixture

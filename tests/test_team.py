@@ -120,6 +120,17 @@ def test_a_signal_to_all_stops_the_run_with_a_checkpoint(random_model, tmp_path)
     assert (run.checkpoints / f"step_{run.state().step:06d}").is_dir()
 
 
+def test_a_process_without_rows_adds_zeros_in_the_precision_of_gradients(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: flat.add_(1))
+    half, whole, frozen = (torch.nn.Parameter(torch.zeros(3)) for _ in range(3))
+    half.data, half.grad_dtype = half.data.bfloat16(), torch.float32
+    frozen.requires_grad_(False)
+    Team(0, 2).sum_gradients([half, whole, frozen])
+    for parameter in (half, whole):
+        assert parameter.grad.dtype == torch.float32 and parameter.grad.tolist() == [1, 1, 1]
+    assert frozen.grad is None
+
+
 def test_shares_are_all_of_it_and_nothing_twice():
     for size in (1, 2, 3, 7):
         for num in (0, 1, 5, 16):

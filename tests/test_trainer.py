@@ -1,17 +1,21 @@
 """Whole runs of a random model of 30,000 parameters: learning, control, kill and resume."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from whole_runs import (
+    assert_same_run,
+    changed,
+    make_recipe,
+    metrics,
+    tensors,
+    train,
+    train_and_kill,
+)
 
 from grpo_core import launch, trainer, worker
 from grpo_core.reader import RunReader
@@ -19,53 +23,12 @@ from grpo_core.recipe import load_recipe, parse_config
 from grpo_core.rewards import from_source, to_dicts
 from grpo_core.runs import Command, find_run
 
-DIGITS = "def digits(completion):\n    return sum(c.isdigit() for c in completion) / 10\n"
 SHORT = "def short(completion):\n    return -len(completion) / 50\n"
 
 
 @pytest.fixture
 def recipe(random_model, tmp_path):
-    """A recipe as nested dicts; each test changes what it is about."""
-    (tmp_path / "digits.py").write_text(DIGITS)
-    return {
-        "model": {"path": str(random_model)},
-        "rewards": [{"path": str(tmp_path / "digits.py")}],
-        "rollout": {"prompts_per_step": 4, "group_size": 4, "max_new_tokens": 12},
-        "optim": {"learning_rate": 3e-3},
-        "evaluation": {"every": 3, "num_problems": 8},
-        "checkpoint": {"every": 2},
-        "num_steps": 6,
-        "seed": 1,
-    }
-
-
-def train(runs_dir: Path, name: str, recipe: dict, **more):
-    status = launch.start(runs_dir, name, parse_config({**recipe, **more}))
-    return status, find_run(runs_dir, name)
-
-
-def metrics(run) -> dict[tuple[int, str], float]:
-    """Everything but times, speeds and memory."""
-    with RunReader(run.db_path) as reader:
-        rows = reader.metrics()["rows"]
-    kept = {
-        (r["step"], r["name"]): r["value"]
-        for r in rows
-        if not r["name"].startswith(("time", "perf"))
-    }
-    assert len(kept) == sum(not r["name"].startswith(("time", "perf")) for r in rows)  # no doubles
-    return kept
-
-
-def weights(run):
-    newest = sorted(run.checkpoints.glob("step_*"))[-1]
-    return load_file(newest / "model" / "model.safetensors")
-
-
-def assert_same_run(one, two):
-    assert metrics(one) == metrics(two)
-    a, b = weights(one), weights(two)
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    return make_recipe(random_model, tmp_path)
 
 
 def test_a_run_learns_and_writes_everything_down(recipe, tmp_path):
@@ -121,19 +84,22 @@ def test_the_same_seed_repeats_the_run_and_another_does_not(recipe, tmp_path):
             "rollout": {"prompts_per_step": 1, "group_size": 4, "max_new_tokens": 12},
             "num_steps": 8,
         },
+        {"model": {"precision": "bf16"}},
+        {
+            "model": {"precision": "bf16"},
+            "algorithm": {"kl_reference": "average", "reference_decay": 0.9, "kl_coefficient": 1},
+            "optim": {"learning_rate": 3e-3, "state_bits": 8},
+        },
     ],
     ids=[
         *("one_update", "two_updates", "as_written", "shared", "own", "average", "dapo", "prefix"),
-        "one_prompt",
+        *("one_prompt", "bf16", "8bit"),
     ],
 )
 def test_a_killed_run_resumes_bit_identically(recipe, tmp_path, more):
-    recipe = {**recipe, **more}
+    recipe = changed(recipe, more)
     _, undisturbed = train(tmp_path, "undisturbed", recipe)
-    process = _train_in_background(tmp_path, "killed", recipe, kill_after=5)
-    assert process.wait(60) == -signal.SIGKILL
-    killed = find_run(tmp_path, "killed")
-    assert killed.status() == "crashed"
+    killed = train_and_kill(tmp_path, "killed", recipe, after=5)
     assert launch.resume(killed) == "completed"
     assert_same_run(undisturbed, killed)
     with RunReader(killed.db_path) as reader:
@@ -141,21 +107,42 @@ def test_a_killed_run_resumes_bit_identically(recipe, tmp_path, more):
         assert reader.attempt() == 2 and steps == list(range(1, recipe["num_steps"] + 1))
 
 
-def _train_in_background(runs_dir, name, recipe, kill_after=None):
-    code = (
-        "import json, os, signal, sys, pathlib\n"
-        "from grpo_core import launch\n"
-        "from grpo_core.recipe import parse_config\n"
-        "runs_dir, name, recipe, last = json.loads(sys.argv[1])\n"
-        "def on_step(state, metrics):\n"
-        "    if state.step == last and 'train/kl' in metrics:\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "launch.start(pathlib.Path(runs_dir), name, parse_config(recipe), on_step)\n"
-    )
-    arguments = json.dumps([str(runs_dir), name, recipe, kill_after])
-    return subprocess.Popen(
-        [sys.executable, "-c", code, arguments], env={**os.environ, "PYTHONPATH": os.getcwd()}
-    )
+@pytest.mark.parametrize("state_bits", [32, 8])
+def test_a_run_in_half_precision(recipe, tmp_path, monkeypatch, state_bits):
+    """Weights are bf16 in memory, what must stay exact is not."""
+    seen, real = [], worker.annotate
+
+    def looking(learner, batch, config):
+        model, master_of = learner.policy.model, learner.optimizer.master_of
+        off = [(master_of(one) - one.float()).abs().max().item() for one in model.parameters()]
+        rotary = {b.dtype for name, b in model.named_buffers() if "inv_freq" in name}
+        seen.append(({one.dtype for one in model.parameters()}, rotary, max(off)))
+        return real(learner, batch, config)
+
+    monkeypatch.setattr(worker, "annotate", looking)
+    recipe = changed(recipe, {"model": {"precision": "bf16"}})
+    optim = {"learning_rate": 1e-2, "state_bits": state_bits}
+    rollout = {**recipe["rollout"], "group_size": 8}
+    status, run = train(tmp_path, "one", recipe, num_steps=20, optim=optim, rollout=rollout)
+    assert status == "completed"
+    for weights, rotary, off in seen:
+        assert (weights, rotary) == ({torch.bfloat16}, {torch.float32})
+        assert 0 < off < 0.01, "masters are finer than the weights"
+    with RunReader(run.db_path) as reader:
+        rewards = [value for _, value in reader.series("reward/mean")]
+        assert sum(rewards[-5:]) > 3 * sum(rewards[:5]) > 0
+        assert max(value for _, value in reader.series("train/logprob_drift")) < 0.05
+        assert dict(reader.series("train/kl"))[1] == pytest.approx(0, abs=1e-6)
+    kept = tensors(run)
+
+    def kinds(start, end):
+        return {t.dtype for n, t in kept.items() if n.startswith(start) and n.endswith(end)}
+
+    assert kinds("model", "") == {torch.bfloat16}
+    assert kinds("optimizer", ".residual") == {torch.int16}
+    # small parameters keep full moments
+    moments = {torch.float32} if state_bits == 32 else {torch.float32, torch.uint8}
+    assert kinds("optimizer", ".exp_avg") == kinds("optimizer", ".exp_avg_sq") == moments
 
 
 def test_changes_made_on_the_way_are_repeated_at_their_step(recipe, tmp_path):

@@ -8,11 +8,12 @@ from grpo_core.annotate import annotate
 from grpo_core.batch import pack
 from grpo_core.credit import assign_credit
 from grpo_core.learner import make_learner
+from grpo_core.objective import importance
 from grpo_core.policy import load_policy
 from grpo_core.recipe import parse_config
 from grpo_core.records import Group, Problem, Rollout
 from grpo_core.team import Team
-from grpo_core.update import Update, importance
+from grpo_core.update import Update
 
 
 def make_groups():
@@ -46,9 +47,10 @@ class Setup:
             for weight in self.policy.model.parameters():
                 weight += 0.02 * torch.randn(weight.shape, generator=generator).double()
         self.learner = make_learner(Accelerator(cpu=True), self.policy, self.config)
+        self.learner.budget.tokens = 10  # several micro-batches, and groups that are split
         self.groups = make_groups()
         device, optim = torch.device("cpu"), self.config.optim
-        self.batch = pack(self.groups, 64, device, None, optim.minibatches)
+        self.batch = pack(self.groups, device, None, optim.minibatches)
         self.notes = annotate(self.learner, self.batch, self.config)
         self.credit = assign_credit(self.groups, self.batch, self.notes, self.config, {}, Team())
 
@@ -154,7 +156,7 @@ def test_the_kl_of_a_moving_reference_is_against_it(random_model):
     assert torch.equal(setup.notes.ref_K, setup.notes.initial_K)
     with torch.no_grad():
         for moving, weight in zip(
-            setup.learner.moving.parameters(), setup.policy.model.parameters(), strict=True
+            setup.learner.moving.model.parameters(), setup.policy.model.parameters(), strict=True
         ):
             moving.copy_(weight)
     notes = annotate(setup.learner, setup.batch, setup.config)
@@ -226,3 +228,32 @@ def test_an_enormous_reward_never_puts_a_nan_into_the_weights(random_model, name
     if setup.learner.critic is not None:
         assert all(p.isfinite().all() for p in setup.learner.critic.parameters())
     assert all(value == value and abs(value) < 1e308 for value in result.metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "known"),
+    [
+        ({"kl_coefficient": 0.0}, 2),
+        ({"kl_coefficient": 0.1}, 3),
+        ({"kl_coefficient": 0.0, "kl_reference": "average"}, 2),
+        ({"name": "as_written"}, 3),
+    ],
+)
+def test_the_kl_that_is_only_shown_is_measured_on_some_groups(random_model, algorithm, known):
+    store = {"kl_groups": 1, "token_groups": 2}
+    setup = Setup(random_model, algorithm=algorithm, store=store)
+    tokens = sum(len(r.ids) for group in setup.groups[:known] for r in group.rollouts)
+    assert setup.notes.initial_K.isnan().tolist() == [
+        index >= tokens for index in range(len(setup.batch.sequence_K))
+    ]
+    assert setup.notes.ref_K[:tokens].isfinite().all()
+    with torch.no_grad():
+        expected = [
+            logp_of(setup.policy.model, group.prompt_ids, one.ids)
+            - logp_of(setup.policy.reference, group.prompt_ids, one.ids)
+            for group in setup.groups[:known]
+            for one in group.rollouts
+        ]
+    result = setup.run()
+    assert result.metrics["train/kl"] == pytest.approx(torch.cat(expected).mean().item(), abs=1e-6)
+    assert all(weight.isfinite().all() for weight in setup.policy.model.parameters())

@@ -58,21 +58,20 @@ def make_groups() -> list[Group]:
 
 def run(accelerator: Accelerator, model: str, recipe: dict) -> tuple[dict, dict]:
     base = {"rollout": {"prompts_per_step": 5, "max_new_tokens": 12}}
-    optim = {"max_grad_norm": 1e9, "micro_batch_tokens": 64, **recipe.get("optim", {})}
+    optim = {"max_grad_norm": 1e9, **recipe.get("optim", {})}
     config = parse_config({**base, **recipe, "optim": optim})
     policy = load_policy(model, torch.device("cpu"))
     policy.model.double()
     policy.reference.double()
-    for one in (policy.model, policy.reference):
-        one.set_attn_implementation("sdpa")
     with torch.no_grad():  # a policy that has moved, so that the KL pulls
         generator = torch.Generator().manual_seed(1)
         for weight in policy.model.parameters():
             weight += 0.02 * torch.randn(weight.shape, generator=generator, dtype=torch.float64)
     learner = make_learner(accelerator, policy, config)
+    learner.budget.tokens = 40  # several micro-batches
     groups = make_groups()
     share = learner.team.share(len(groups))
-    batch = pack(groups, 64, torch.device("cpu"), share, config.optim.minibatches)
+    batch = pack(groups, torch.device("cpu"), share, config.optim.minibatches)
     notes = annotate(learner, batch, config)
     credit = assign_credit(groups, batch, notes, config, {}, learner.team)
     result = Update(learner, batch, notes, credit, config).run()

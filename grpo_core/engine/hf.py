@@ -1,4 +1,4 @@
-"""The slow path for architectures that our engine does not know: Hugging Face's `generate`."""
+"""The slow path for what no other engine samples: Hugging Face's `generate`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ class GenerateEngine:
     """Left-padded prompts, each repeated for its completions; a dynamic KV cache."""
 
     name = "generate"
+    notice = "this architecture is sampled by Hugging Face's generate, the slow path"
 
     def __init__(self, model: PreTrainedModel, eos_ids: list[int]) -> None:
         self.model, self.eos_ids = model, eos_ids
+        self.rows_at_once: int | None = None
 
     def refresh(self) -> None:
         """Nothing to do: `generate` runs the policy itself."""
+
+    def release(self) -> None:
+        """Nothing is kept."""
 
     @torch.no_grad()
     def generate(

@@ -99,7 +99,7 @@ def form(config: RunConfig, recipe: dict[str, Any], prefix: str) -> list[str]:
                 continue
             with st.grid(2, min_column_width=220, gap=("medium", "medium")):
                 knobs = forms.knobs(config, recipe, tab)
-                overrides += forms.changes([(knob, forms.draw(knob, prefix)) for knob in knobs])
+                overrides += forms.changes(forms.draw_all(knobs, prefix))
     with places["Rewards"]:
         rewards = reward_table(config, prefix)
     if rewards != [_reward(reward.model_dump(mode="json")) for reward in config.rewards]:

@@ -1,0 +1,112 @@
+"""What our engines share: so many completions at a time as memory allows, and the loop in which
+rows go on token by token.
+
+Shape letters: P prompts, B rows (completions under way), V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from grpo_core.engine import Completion, Sampling
+from grpo_core.engine.rows import Rows
+from grpo_core.engine.sampling import choose
+
+AnyRows = TypeVar("AnyRows", bound=Rows)
+
+
+class Chunked(Protocol):
+    """An engine that samples some prompts' completions at the same time."""
+
+    rows_at_once: int | None
+    """Most completions under way at a time, all where None. It changes no sample."""
+
+    def release(self) -> None:
+        """Give back memory that is kept only for the next call."""
+        ...
+
+    def _sample(
+        self, prompts: list[list[int]], sampling: Sampling, uniform: Tensor, own: slice
+    ) -> list[Completion]:
+        """Completions `own` of all, those of `prompts`; `uniform` is `(rows, tokens)`."""
+        ...
+
+
+def generate_in_chunks(
+    engine: Chunked,
+    context: int,
+    prompts: list[list[int]],
+    num: int,
+    sampling: Sampling,
+    seed: int,
+) -> list[list[Completion]]:
+    """`num` completions for each prompt, half as many at a time whenever memory runs out.
+
+    Raises ValueError where they do not fit into the model's `context`.
+    """
+    longest = max(map(len, prompts)) + sampling.max_new_tokens
+    if longest > context:
+        raise ValueError(
+            f"a prompt and its completion need {longest} tokens, the model has a context of "
+            f"{context}; lower rollout.max_new_tokens"
+        )
+    # One number for each (completion, position), drawn before the first token: what a row
+    # samples does not depend on the others, nor on how many there are at a time.
+    shape = (len(prompts) * num, sampling.max_new_tokens)
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+    done: list[Completion] = []
+    while len(done) < len(uniform):
+        first = len(done) // num
+        size = max((engine.rows_at_once or len(uniform)) // num, 1)
+        part = prompts[first : first + size]
+        own = slice(len(done), len(done) + len(part) * num)
+        try:
+            done += engine._sample(part, sampling, uniform[own], own)
+            continue
+        except torch.OutOfMemoryError:
+            if len(part) == 1:
+                raise
+        # outside of the handler: the error holds the tensors that fill the memory
+        engine.release()
+        torch.cuda.empty_cache()
+        engine.rows_at_once = len(part) // 2 * num
+    return [done[i * num : (i + 1) * num] for i in range(len(prompts))]
+
+
+def write_rows(
+    rows: AnyRows,
+    logits_PV: Tensor,
+    decode: Callable[[AnyRows, int], Tensor],
+    sampling: Sampling,
+    uniform: Tensor,
+    own: slice,
+    eos: Tensor,
+) -> list[Completion]:
+    """Completions `own` of all, token by token: the first from the logits after their prompts,
+    each other from `decode(rows, step)`, those after what was written at `step`, `(B, V)`."""
+    forced = sampling.forced_lengths and sampling.forced_lengths[own]
+    uniform = uniform.to(logits_PV.device)
+    logits_BV = logits_PV.repeat_interleave(len(uniform) // len(logits_PV), 0)
+    for step in range(sampling.max_new_tokens):
+        if forced:
+            _force(logits_BV, rows, forced, step, eos)
+        ids, logp = choose(logits_BV, sampling, uniform[rows.index, step])
+        rows.write(step, ids, logp, eos)
+        if step + 1 == sampling.max_new_tokens or not rows.compact():
+            break
+        logits_BV = decode(rows, step)
+    return rows.completions()
+
+
+def _force(logits_BV: Tensor, rows: Rows, lengths: tuple[int, ...], step: int, eos: Tensor) -> None:
+    """Let each row end where it is told to, and not before."""
+    wanted = torch.tensor(lengths, device=logits_BV.device)[rows.index]
+    logits_BV[:, eos] = float("-inf")
+    ending = wanted <= step + 1
+    logits_BV[ending] = float("-inf")
+    logits_BV[ending, eos[0]] = 0.0
