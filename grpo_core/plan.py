@@ -7,7 +7,7 @@ query; in the varlen form M keys of all segments.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
@@ -47,6 +47,15 @@ class Bucket:
     """Token of each key; padding points to token 0 and is hidden."""
     hidden_SLM: Tensor
     """True where a query must not see a key."""
+
+    _masks: dict[torch.dtype, Tensor] = field(default_factory=dict)
+
+    def mask(self, dtype: torch.dtype) -> Tensor:
+        """What is added to the scores: -inf where a query must not see a key, else 0."""
+        if dtype not in self._masks:
+            zeros = torch.zeros(self.hidden_SLM.shape, dtype=dtype, device=self.hidden_SLM.device)
+            self._masks[dtype] = zeros.masked_fill_(self.hidden_SLM, float("-inf"))
+        return self._masks[dtype]
 
     @property
     def queries(self) -> slice:

@@ -210,12 +210,23 @@ def test_every_tool_reads_what_a_run_leaves(recipe, random_model, tmp_path):
             "model": {"precision": "bf16"},
             "algorithm": {"kl_reference": "average", "reference_decay": 0.5, "kl_coefficient": 1},
         },
-        {
-            "algorithm": {"kl_reference": "synced", "reference_sync_every": 2, "kl_coefficient": 1},
-            "optim": {"learning_rate": 1e-2, "updates_per_rollout": 2},
-        },
-        {"algorithm": {"name": "ppo"}, "critic": {"model": "own"}},
-        {"algorithm": {"name": "ppo"}, "critic": {"model": "shared"}},
+        pytest.param(
+            {
+                "algorithm": {
+                    "kl_reference": "synced",
+                    "reference_sync_every": 2,
+                    "kl_coefficient": 1,
+                },
+                "optim": {"learning_rate": 1e-2, "updates_per_rollout": 2},
+            },
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"algorithm": {"name": "ppo"}, "critic": {"model": "own"}}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"algorithm": {"name": "ppo"}, "critic": {"model": "shared"}}, marks=pytest.mark.slow
+        ),
     ],
     ids=["plain", "bf16_average", "synced", "own", "shared"],
 )

@@ -173,6 +173,7 @@ def test_nothing_needs_triton_to_be_imported():
 def test_the_self_check_passes_and_says_what_is_wrong(monkeypatch):
     for dtype in (torch.bfloat16, torch.float32):
         assert kernels.self_check(DEVICE, dtype) is None
+    assert kernels.self_check(DEVICE, torch.bfloat16, 128, 7) is None
     right = kernels.gated
 
     def gated(*args):

@@ -106,7 +106,9 @@ def _our_engine(architecture: Architecture, eos_ids: list[int]) -> Engine:
         return plain
     problem = "Triton is not installed"
     if kernels.available():
-        problem = kernels.self_check(architecture.device, architecture.dtype) or ""
+        ratio = architecture.num_heads // architecture.num_kv_heads
+        trial = (architecture.device, architecture.dtype, architecture.head_size, ratio)
+        problem = kernels.self_check(*trial) or ""
     if not problem:
         return GraphEngine(architecture, eos_ids)
     plain.notice = f"sampling goes without fused kernels, which is slower: {problem}"

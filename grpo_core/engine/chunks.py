@@ -89,24 +89,19 @@ def write_rows(
 ) -> list[Completion]:
     """Completions `own` of all, token by token: the first from the logits after their prompts,
     each other from `decode(rows, step)`, those after what was written at `step`, `(B, V)`."""
-    forced = sampling.forced_lengths and sampling.forced_lengths[own]
+    forced = None
+    if sampling.forced_lengths is not None:
+        forced = torch.tensor(sampling.forced_lengths[own], device=logits_PV.device)
     uniform = uniform.to(logits_PV.device)
     logits_BV = logits_PV.repeat_interleave(len(uniform) // len(logits_PV), 0)
     for step in range(sampling.max_new_tokens):
-        if forced:
-            _force(logits_BV, rows, forced, step, eos)
+        if forced is not None:
+            logits_BV.index_fill_(1, eos, float("-inf"))
         ids, logp = choose(logits_BV, sampling, uniform[rows.index, step])
+        if forced is not None:
+            ids = torch.where(forced[rows.index] <= step + 1, eos[0], ids)
         rows.write(step, ids, logp, eos)
         if step + 1 == sampling.max_new_tokens or not rows.compact():
             break
         logits_BV = decode(rows, step)
     return rows.completions()
-
-
-def _force(logits_BV: Tensor, rows: Rows, lengths: tuple[int, ...], step: int, eos: Tensor) -> None:
-    """Let each row end where it is told to, and not before."""
-    wanted = torch.tensor(lengths, device=logits_BV.device)[rows.index]
-    logits_BV[:, eos] = float("-inf")
-    ending = wanted <= step + 1
-    logits_BV[ending] = float("-inf")
-    logits_BV[ending, eos[0]] = 0.0

@@ -205,12 +205,15 @@ def gated(gate_up_BN: Tensor, kind: str) -> Tensor:
     return out
 
 
-def self_check(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> str | None:
+def self_check(
+    device: torch.device, dtype: torch.dtype = torch.bfloat16, size: int = 64, ratio: int = 3
+) -> str | None:
     """One line on what is wrong with the kernels on this device, None when all agree.
 
+    For heads of `size` numbers, `ratio` query heads to a key head: code is compiled for each.
     Compiling what is checked takes some ten seconds once, then it lies in Triton's cache.
     """
-    for name, args in _cases(device, dtype):
+    for name, args in _cases(device, dtype, size, ratio):
         try:
             wide = [_double(arg) for arg in args]
             ours, theirs = _outputs(globals()[name], args), _outputs(getattr(reference, name), wide)
@@ -229,7 +232,9 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 2e-2}
 """Largest error allowed, as a share of the largest number; ids must be equal."""
 
 
-def _cases(device: torch.device, dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
+def _cases(
+    device: torch.device, dtype: torch.dtype, size: int = 64, ratio: int = 3
+) -> list[tuple[str, list[Any]]]:
     """Calls of every kernel on random numbers; what must not be read is NaN."""
     generator = torch.Generator().manual_seed(0)
 
@@ -240,17 +245,22 @@ def _cases(device: torch.device, dtype: torch.dtype) -> list[tuple[str, list[Any
         return torch.tensor(numbers, device=device)
 
     logits, seed, place = normal(4, 9001), whole(-5, 0, 1, 2**60), whole(0, 1, 70, 3)
-    prefix, cache = normal(2, 2, 80, 2, 64), normal(2, 3, 100, 2, 64)
+    prefix, cache = normal(2, 2, 80, 2, size), normal(2, 3, 100, 2, size)
     prefix[:, 1, 70:] = cache[:, 2, 33:] = float("nan")
-    attend: list[Any] = [normal(4, 6, 64), *prefix, whole(1, 0, 1, 0), whole(70, 80, 1, 9)]
+    attend: list[Any] = [
+        normal(4, 2 * ratio, size),
+        *prefix,
+        whole(1, 0, 1, 0),
+        whole(70, 80, 1, 9),
+    ]
     attend += [*cache, whole(2, 0, -1, 1), whole(33, 100, 1, 0), 0.125]
-    angle = torch.randn(80, 32, generator=generator).repeat(1, 2).to(device)
-    store: list[Any] = [normal(4, 640), angle.cos(), angle.sin(), place]
-    store += [whole(2, 0, -1, 1), whole(0, 1, 2, 9), *torch.zeros_like(cache), 6, 2]
+    angle = torch.randn(80, size // 2, generator=generator).repeat(1, 2).to(device)
+    store: list[Any] = [normal(4, (2 * ratio + 4) * size), angle.cos(), angle.sin(), place]
+    store += [whole(2, 0, -1, 1), whole(0, 1, 2, 9), *torch.zeros_like(cache), 2 * ratio, 2]
     return [
         *(("sample", [logits, seed, place, 0.7, greedy]) for greedy in (False, True)),
         *(("decode_attention", [*attend, *more]) for more in ([], [50], [None, 1])),
-        *(("rope_and_store", [*store, *more]) for more in ([], [normal(64), normal(64), 1e-6])),
+        *(("rope_and_store", [*store, *more]) for more in ([], [*normal(2, size), 1e-6])),
         *(("add_rms_norm", [*normal(2, 3, 96), normal(96), 1e-6, o]) for o in (0.0, 1.0)),
         *(("gated", [normal(3, 2200), kind]) for kind in ("silu", "gelu_tanh")),
     ]
