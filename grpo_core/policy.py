@@ -95,18 +95,23 @@ def load_policy(
         masters = _halve(model) if half else {}
         if half:
             _halve(reference)
+    text = model.config.get_text_config(decoder=True)
+    context = getattr(text, "max_position_embeddings", None) or 2**31
+    for one in (model, reference):
+        if one is not None:
+            one.to(device).eval()  # type: ignore[arg-type]  # the library hides the device form
+    return Policy(model, reference, tokenizer, _eos_ids(model, tokenizer, path), context, masters)
+
+
+def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> list[int]:
+    """Tokens that end a completion, of tokenizer and model together."""
     eos = model.generation_config.eos_token_id if model.generation_config else None
     eos_ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])} - {None}
     if not eos_ids:
         raise ValueError(
             f"model.path: {path} names no end-of-sequence token; completions never end"
         )
-    text = model.config.get_text_config(decoder=True)
-    context = getattr(text, "max_position_embeddings", None) or 2**31
-    for one in (model, reference):
-        if one is not None:
-            one.to(device).eval()  # type: ignore[arg-type]  # the library hides the device form
-    return Policy(model, reference, tokenizer, sorted(eos_ids), context, masters)
+    return sorted(eos_ids)
 
 
 def _halve(model: PreTrainedModel) -> dict[str, Tensor]:

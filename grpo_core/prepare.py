@@ -31,10 +31,10 @@ class Prepared:
 def prepare(config: RunConfig, weights: Path | None = None) -> Prepared:
     """Load and check model, data and prompts; ValueError says what to change in the recipe."""
     task = load_task(config.data, config.evaluation.num_problems)
+    # CUDA or the CPU: Apple's GPU lacks the float64 that sampling counts on
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
         keep_freed_memory()
-    # CUDA or the CPU: Apple's GPU lacks the float64 that sampling counts on
     # a paused run keeps the other processes waiting, for as long as a person likes
     patience = InitProcessGroupKwargs(timeout=timedelta(days=30))
     accelerator = Accelerator(mixed_precision="no", cpu=not on_gpu, kwargs_handlers=[patience])

@@ -103,7 +103,9 @@ class CachedRows(Rows):
         """Slots at the beginning of a row's own cache that hold its prompt."""
         shared = (prefix_keys, prefix_values)
         self.prefix_keys, self.prefix_values = ([], []) if self.num_copied else shared
+        self.longest_prompt = most
         self.are_padded = bool((prefix_length_P < most).any())
+        self._padding: Tensor | None = None
         nothing = prefix_keys[0].new_empty(size, num_heads, 0, head_size)
         self.keys, self.values = (
             [x.repeat_interleave(num, 0) if self.num_copied else nothing for x in caches]
@@ -116,7 +118,7 @@ class CachedRows(Rows):
         self.keys = [key[rows] for key in self.keys]
         self.values = [value[rows] for value in self.values]
         prompts, self.prompt_B = self.prompt_B.unique(return_inverse=True)
-        self.prefix_length_P = self.prefix_length_P[prompts]
+        self.prefix_length_P, self._padding = self.prefix_length_P[prompts], None
         self.prefix_keys = [key[prompts] for key in self.prefix_keys]
         self.prefix_values = [value[prompts] for value in self.prefix_values]
         self.order = _Order(self.prompt_B, len(prompts))
@@ -148,42 +150,48 @@ class CachedRows(Rows):
         scores = torch.bmm(query.flatten(0, 1), keys.flatten(0, 1).mT)
         scores = scores.view(num_rows, num_heads, -1, scores.shape[-1])
         scores[..., slot + 1 - first :] = float("-inf")
-        hidden = None if first and self.num_copied else self._hidden_prompt(window, step)
+        mask = None if first and self.num_copied else self._prompt_mask(window, step)
         if self.num_copied:
-            if hidden is not None:
-                scores[..., : self.num_copied].masked_fill_(hidden, float("-inf"))
+            if mask is not None:
+                scores[..., : self.num_copied] += mask
             mixed = torch.bmm(_shares(scores).flatten(0, 1), values.flatten(0, 1))
         else:
-            mixed = self._with_prompt(layer, query, scores, values, hidden)
+            mixed = self._with_prompt(layer, query, scores, values, mask)
         return mixed.reshape(num_rows, -1)
 
     def _with_prompt(
-        self, layer: int, query: Tensor, scores: Tensor, values: Tensor, hidden: Tensor | None
+        self, layer: int, query: Tensor, scores: Tensor, values: Tensor, mask: Tensor | None
     ) -> Tensor:
         """What the queries see of the shared prompts and of their own rows together."""
         prefix_keys, prefix_values = self.prefix_keys[layer], self.prefix_values[layer]
         prefix = torch.bmm(self.order.group(query), prefix_keys.flatten(0, 1).mT)
         prefix = self.order.scatter(prefix, query.shape[1])
-        if hidden is not None:
-            prefix.masked_fill_(hidden, float("-inf"))
+        if mask is not None:
+            prefix = prefix + mask
         share = _shares(torch.cat([prefix, scores], -1))
         of_prefix, own = share.split([prefix.shape[-1], scores.shape[-1]], -1)
         mixed = torch.bmm(self.order.group(of_prefix), prefix_values.flatten(0, 1))
         own_mixed = torch.bmm(own.flatten(0, 1), values.flatten(0, 1))
         return self.order.scatter(mixed, query.shape[1]) + own_mixed.view_as(query)
 
-    def _hidden_prompt(self, window: int | None, step: int) -> Tensor | None:
-        """Where a row must not look into its prompt: behind its end, and before the window;
-        `(B, 1, 1, M)`, or None where it may see all."""
-        most = self.num_copied or self.prefix_keys[0].shape[2]
-        if not self.are_padded and window is None:
-            return None
-        slot_M = torch.arange(most, device=self.index.device)
+    def _prompt_mask(self, window: int | None, step: int) -> Tensor | None:
+        """What is added to the scores of a row's prompt: -inf behind its end and before the window,
+        else 0; `(B, 1, 1, M)`, or None where a row may see all."""
+        if window is None:
+            if self.are_padded and self._padding is None:  # the same until rows are dropped
+                self._padding = self._mask(self._behind_end())
+            return self._padding
         length_P = self.prefix_length_P[:, None]
-        hidden_PM = slot_M >= length_P
-        if window is not None:
-            hidden_PM |= slot_M <= length_P + step - window
-        return hidden_PM[self.prompt_B, None, None]
+        slot_M = torch.arange(self.longest_prompt, device=self.index.device)
+        return self._mask(self._behind_end() | (slot_M <= length_P + step - window))
+
+    def _behind_end(self) -> Tensor:
+        slot_M = torch.arange(self.longest_prompt, device=self.index.device)
+        return slot_M >= self.prefix_length_P[:, None]
+
+    def _mask(self, hidden_PM: Tensor) -> Tensor:
+        zeros_PM = torch.zeros(hidden_PM.shape, dtype=self.keys[0].dtype, device=hidden_PM.device)
+        return zeros_PM.masked_fill_(hidden_PM, float("-inf"))[self.prompt_B, None, None]
 
 
 class _Order:

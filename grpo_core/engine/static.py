@@ -30,6 +30,11 @@ class StaticEngine:
         self.rows_at_once: int | None = None
         """Most completions under way at a time, all where None. It changes no sample."""
         self._rotations = architecture.rotations(architecture.context)
+        # in the precision in which the library multiplies them
+        self._turns = {
+            kind: (cos.to(architecture.dtype), _signed(sin).to(architecture.dtype))
+            for kind, (cos, sin) in self._rotations.items()
+        }
         self._head = Head(architecture.head.weight, architecture.head.bias)
 
     def refresh(self) -> None:
@@ -104,12 +109,9 @@ class StaticEngine:
         return self._head(self._norm(hidden, self.architecture.final_norm))
 
     def _turn(self, kind: str, positions: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """cos and sin of some positions as `_rotate` takes them, in the precision in which the
-        library multiplies them."""
-        cos, sin = (table[positions, None] for table in self._rotations[kind])
-        first, second = sin.chunk(2, -1)
-        dtype = self.architecture.dtype
-        return cos.to(dtype), torch.cat([-first, second], -1).to(dtype)
+        """cos and sin of some positions as `_rotate` takes them."""
+        cos, sin = self._turns[kind]
+        return cos[positions, None], sin[positions, None]
 
     def _embed(self, ids: Tensor) -> Tensor:
         arch = self.architecture
@@ -137,19 +139,22 @@ class StaticEngine:
 
     def _finish(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
         """The block after its attention."""
-        update = _linear(mixed, layer.output)
-        if layer.post_attention_norm is not None:
-            update = self._norm(update, layer.post_attention_norm)
-        hidden = hidden + update
+        hidden = self._add(hidden, mixed, layer.output, layer.post_attention_norm)
         gate, up = _linear(self._norm(hidden, layer.mlp_norm), layer.gate_up).chunk(2, -1)
         if self.architecture.activation == "silu":
             gate = F.silu(gate)
         else:
             gate = F.gelu(gate, approximate="tanh")
-        update = _linear(gate * up, layer.down)
-        if layer.post_mlp_norm is not None:
-            update = self._norm(update, layer.post_mlp_norm)
-        return hidden + update
+        return self._add(hidden, gate * up, layer.down, layer.post_mlp_norm)
+
+    def _add(
+        self, hidden: Tensor, x: Tensor, projection: Projection, norm: Tensor | None
+    ) -> Tensor:
+        """The residual stream after a projection has been added to it."""
+        if norm is None and projection.bias is None and hidden.dim() == 2:
+            return torch.addmm(hidden, x, projection.weight.T)
+        update = _linear(x, projection)
+        return hidden + (update if norm is None else self._norm(update, norm))
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         """In fp32 and rounded where the library's modules round."""
@@ -171,6 +176,12 @@ class StaticEngine:
 
 def _linear(x: Tensor, projection: Projection) -> Tensor:
     return F.linear(x, projection.weight, projection.bias)
+
+
+def _signed(sin: Tensor) -> Tensor:
+    """As `_rotate` takes it."""
+    first, second = sin.chunk(2, -1)
+    return torch.cat([-first, second], -1)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
