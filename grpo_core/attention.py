@@ -214,14 +214,20 @@ def _trial(
     return [mixed, *(x.grad for x in leaves if x.grad is not None)]
 
 
+def why_reference(device: torch.device, dtype: torch.dtype, size: int) -> str | None:
+    """Why attention with heads of `size` numbers takes the reference on a CUDA device, None where
+    it takes the fused kernel."""
+    if dtype not in (torch.bfloat16, torch.float16):
+        return f"the weights are in {dtype}"
+    if size > 256 or size % 8:
+        return f"it has no heads of {size} numbers"
+    return problem_with_kernel(device)
+
+
 def _takes_kernel(query: Tensor) -> bool:
-    return (
-        query.is_cuda
-        and query.dtype in (torch.bfloat16, torch.float16)
-        and query.shape[-1] <= 256
-        and query.shape[-1] % 8 == 0
-        and problem_with_kernel(query.device) is None
-    )
+    if not query.is_cuda:
+        return False
+    return why_reference(query.device, query.dtype, query.shape[-1]) is None
 
 
 # --- the library's interface ----------------------------------------------------------------------

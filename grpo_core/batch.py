@@ -68,23 +68,24 @@ class Batch:
     ) -> list[list[int]]:
         """Rows of each forward over these groups: at most `budget` tokens, groups kept together.
 
-        First fit. A group beyond the budget is split, and its prompt is then read more than once;
-        a completion beyond it goes alone. Padded rows go by length, as each pads the others.
+        As few as the budget allows and of like size: the next largest group goes to the smallest
+        part. A group beyond the budget is split, and its prompt is then read more than once; a
+        completion beyond it goes alone. Padded rows go by length, as each pads the others.
         """
         if not packed:
             return self._padded(groups, budget)
-        parts: list[list[int]] = []
-        sizes: list[int] = []
-        for group in groups:
-            for rows, size in self._pieces(group, budget):
-                place = next((i for i, used in enumerate(sizes) if used + size <= budget), None)
-                if place is None:
-                    parts.append(rows)
-                    sizes.append(size)
-                else:
-                    parts[place] += rows
-                    sizes[place] += size
-        return parts
+        pieces = [piece for group in groups for piece in self._pieces(group, budget)]
+        pieces.sort(key=lambda piece: -piece[1])
+        for num in range(-(-sum(size for _, size in pieces) // budget), len(pieces)):
+            parts: list[list[int]] = [[] for _ in range(num)]
+            sizes = [0] * num
+            for rows, size in pieces:
+                smallest = sizes.index(min(sizes))
+                parts[smallest] += rows
+                sizes[smallest] += size
+            if max(sizes) <= budget:
+                return parts
+        return [rows for rows, _ in pieces]
 
     def _padded(self, groups: Iterable[int], budget: int) -> list[list[int]]:
         """Rows by length, cut so that rows x longest of each part stays within the budget."""

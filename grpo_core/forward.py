@@ -8,6 +8,7 @@ Shape letters: K completion tokens, D width of the hidden states, V vocabulary.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,8 @@ from grpo_core import attention
 from grpo_core.head import log_probs
 from grpo_core.losses import entropy
 from grpo_core.packed import Packed, pack_rows
+
+log = logging.getLogger("grpo_core")
 
 PACKED_AGREES = 1e-3
 """Largest difference of a log-prob (nats) between the two forwards, in fp32, for a model to be
@@ -113,7 +116,8 @@ def use_packing(model: PreTrainedModel) -> bool:
         # windows of thousands of tokens hide nothing of so short a group: they must be asked for
         if _has_window(model) and packed.plan.windows == {None}:
             found = torch.full_like(expected, torch.nan)
-    except Exception:  # whatever it says, it does not take what we hand over
+    except Exception as error:  # whatever it says, it does not take what we hand over
+        log.info("rows are padded, as packing failed: %s: %s", type(error).__name__, error)
         found = torch.full_like(expected, torch.nan)
     if is_packed(model) and bool(((found - expected).abs() <= PACKED_AGREES).all()):
         return True
@@ -134,12 +138,11 @@ def slow_training(model: PreTrainedModel) -> str:
     """One sentence on why the update is not the fastest, empty where it is."""
     if not is_packed(model):
         return "this architecture is trained on padded rows, the slow path"
-    half = model.dtype in (torch.bfloat16, torch.float16)
-    problem = (
-        attention.problem_with_kernel(model.device)
-        if half and model.device.type == "cuda"
-        else None
-    )
+    if model.device.type != "cuda":
+        return ""
+    text = model.config.get_text_config(decoder=True)
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    problem = attention.why_reference(model.device, model.dtype, size)
     return f"the update goes without a fused kernel, which is slower: {problem}" if problem else ""
 
 

@@ -20,7 +20,7 @@ from grpo_core.journal import Journal, OnStep
 from grpo_core.records import Event, StepStats
 from grpo_core.rewards import RewardFunction, save_version, version_of
 from grpo_core.runs import Run, Status
-from grpo_core.worker import Step, Worker
+from grpo_core.worker import Step, Worker, fewer_rows
 
 MAX_DRIFT = {False: 0.02, True: 0.05}
 """Mean difference of engine and trainer log-probs (nats) above which the step gets an event, in
@@ -153,7 +153,10 @@ class Trainer:
     def _evaluate(self) -> None:
         self.journal.phase("evaluating")
         self.worker.team.tell("evaluate", self.step, self.config)
+        rows_before = self.worker.engine.rows_at_once
         self.journal.evaluation(self.worker.evaluate(self.step, self.config))
+        if self.worker.engine.rows_at_once != rows_before:
+            self.journal.event("oom", **fewer_rows(self.worker.engine).detail)
 
     def _save(self) -> None:
         """A checkpoint; a full disk costs this one and is tried again after the next step."""

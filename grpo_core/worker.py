@@ -148,7 +148,7 @@ class Worker:
             groups = sample(
                 self.engine, self.policy, config.data, own, rollout.group_size, sampling, seed
             )
-        full = [] if self.engine.rows_at_once == rows_before else [_fewer_rows(self.engine)]
+        full = [] if self.engine.rows_at_once == rows_before else [fewer_rows(self.engine)]
         timing["time/rollout_s"] += time.perf_counter() - clock
         clock = time.perf_counter()
         phase("reward")
@@ -201,10 +201,10 @@ class Worker:
         return evaluate(self.engine, self.policy, config, problems, step, self.team)
 
 
-def _fewer_rows(engine: Engine) -> Event:
-    """Memory has run out in the rollout."""
+def fewer_rows(engine: Engine) -> Event:
+    """Memory has run out while sampling."""
     message = (
-        "the GPU's memory was full in the rollout: at most "
+        "the GPU's memory was full while sampling: at most "
         f"{engine.rows_at_once} completions at a time from now on, the same samples"
     )
     return Event("oom", {"message": message, "rows_at_once": engine.rows_at_once})

@@ -179,8 +179,17 @@ def test_when_memory_runs_out_fewer_rows_go_at_a_time_and_the_samples_stay(monke
     assert [[c.ids for c in group] for group in found] == [[c.ids for c in g] for g in whole]
     assert seen == [5, 2, 1, 1, 1, 1, 1] and engine.rows_at_once == 4
     monkeypatch.setattr(engine, "prefill", lambda ids: prefill([0, 0]))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(RuntimeError, match="no memory to sample one completion of 10 tokens"):
         engine.generate(prompts, 4, Sampling(10), 1)
+
+
+def test_a_group_that_does_not_fit_is_sampled_in_parts():
+    engine = make_engine(random_model("llama"), EOS)
+    whole = engine.generate(PROMPTS, 7, Sampling(10), 1)
+    for rows_at_once in (1, 3, 5, 9):
+        engine.rows_at_once = rows_at_once
+        parts = engine.generate(PROMPTS, 7, Sampling(10), 1)
+        assert [[c.ids for c in group] for group in parts] == [[c.ids for c in g] for g in whole]
 
 
 def test_lengths_can_be_forced():

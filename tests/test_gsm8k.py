@@ -8,6 +8,7 @@ from smollm2 import gguf_file, make_folder
 
 from grpo_core import launch
 from grpo_core.cli import find_recipe
+from grpo_core.machine import has_bf16
 from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe
 from grpo_core.runs import find_run
@@ -50,8 +51,9 @@ def test_smollm2_trains_on_gsm8k_with_a_user_written_reward(smollm2, real_data, 
     with RunReader(run.db_path) as reader:
         assert reader.meta()["engine"] == "static"
         assert reader.meta()["num_parameters"] == 134_515_008
-        # two forwards of a 30-layer model in different orders of summation, both in float32
-        assert max(value for _, value in reader.series("train/logprob_drift")) < 1e-3
+        # two forwards of a 30-layer model in different orders of summation; bf16 has 8 bits
+        bound = 0.05 if has_bf16() else 1e-3
+        assert max(value for _, value in reader.series("train/logprob_drift")) < bound
         groups = reader.groups(3)
         assert len(groups) == 2
         for group in groups:

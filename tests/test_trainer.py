@@ -130,7 +130,7 @@ def test_a_run_in_half_precision(recipe, tmp_path, monkeypatch, state_bits):
         assert 0 < off < 0.01, "masters are finer than the weights"
     with RunReader(run.db_path) as reader:
         rewards = [value for _, value in reader.series("reward/mean")]
-        assert sum(rewards[-5:]) > 3 * sum(rewards[:5]) > 0
+        assert sum(rewards[-5:]) > 2 * sum(rewards[:5]) > 0
         assert max(value for _, value in reader.series("train/logprob_drift")) < 0.05
         assert dict(reader.series("train/kl"))[1] == pytest.approx(0, abs=1e-6)
     kept = tensors(run)

@@ -46,7 +46,8 @@ def generate_in_chunks(
 ) -> list[list[Completion]]:
     """`num` completions for each prompt, half as many at a time whenever memory runs out.
 
-    Raises ValueError where they do not fit into the model's `context`.
+    Raises ValueError where they do not fit into the model's `context`, RuntimeError where the
+    memory does not hold a single one.
     """
     longest = max(map(len, prompts)) + sampling.max_new_tokens
     if longest > context:
@@ -61,20 +62,25 @@ def generate_in_chunks(
     uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
     done: list[Completion] = []
     while len(done) < len(uniform):
-        first = len(done) // num
-        size = max((engine.rows_at_once or len(uniform)) // num, 1)
-        part = prompts[first : first + size]
-        own = slice(len(done), len(done) + len(part) * num)
+        first, written = divmod(len(done), num)
+        most = engine.rows_at_once or len(uniform)
+        # whole groups, which read their prompt once, or a part of one
+        part = prompts[first : first + (1 if written else max(most // num, 1))]
+        size = min(most, len(part) * num - written)
+        own = slice(len(done), len(done) + size)
         try:
             done += engine._sample(part, sampling, uniform[own], own)
             continue
         except torch.OutOfMemoryError:
-            if len(part) == 1:
-                raise
-        # outside of the handler: the error holds the tensors that fill the memory
+            pass  # the error holds the tensors that fill the memory: go on when it is gone
+        if size == 1:
+            raise RuntimeError(
+                f"the GPU has no memory to sample one completion of {sampling.max_new_tokens} "
+                "tokens; lower rollout.max_new_tokens"
+            )
         engine.release()
         torch.cuda.empty_cache()
-        engine.rows_at_once = len(part) // 2 * num
+        engine.rows_at_once = size // 2
     return [done[i * num : (i + 1) * num] for i in range(len(prompts))]
 
 
