@@ -206,10 +206,17 @@ def test_every_tool_reads_what_a_run_leaves(recipe, random_model, tmp_path):
     "more",
     [
         {},
-        {
-            "model": {"precision": "bf16"},
-            "algorithm": {"kl_reference": "average", "reference_decay": 0.5, "kl_coefficient": 1},
-        },
+        pytest.param(
+            {
+                "model": {"precision": "bf16"},
+                "algorithm": {
+                    "kl_reference": "average",
+                    "reference_decay": 0.5,
+                    "kl_coefficient": 1,
+                },
+            },
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {
                 "algorithm": {

@@ -61,39 +61,46 @@ def test_the_same_seed_repeats_the_run_and_another_does_not(recipe, tmp_path):
     assert metrics(runs[0]) != metrics(runs[2])
 
 
+SOON = {
+    "own": {"algorithm": {"name": "ppo"}, "critic": {"model": "own"}},
+    # one prompt, so a product of few rows: these round by how the weights lie in memory
+    "one_prompt": {
+        "algorithm": {"name": "dr_grpo"},
+        "rollout": {"prompts_per_step": 1, "group_size": 4, "max_new_tokens": 12},
+        "num_steps": 8,
+    },
+    "8bit": {
+        "model": {"precision": "bf16"},
+        "algorithm": {"kl_reference": "average", "reference_decay": 0.9, "kl_coefficient": 1},
+        "optim": {"learning_rate": 3e-3, "state_bits": 8},
+    },
+}
+LATER = {
+    "one_update": {},
+    "prefix": {
+        "algorithm": {"name": "prefix_attention"},
+        "optim": {"learning_rate": 3e-3, "micro_batch_tokens": 64, "updates_per_rollout": 2},
+    },
+    "two_updates": {"optim": {"learning_rate": 3e-3, "updates_per_rollout": 2}},
+    "as_written": {"algorithm": {"name": "as_written", "kl_coefficient": 0.1}},
+    "shared": {
+        "algorithm": {"name": "ppo"},
+        "optim": {"learning_rate": 3e-3, "minibatches": 2, "updates_per_rollout": 2},
+    },
+    "average": {
+        "algorithm": {"kl_reference": "average", "reference_decay": 0.5, "kl_coefficient": 1}
+    },
+    "dapo": {"algorithm": {"name": "dapo", "importance_cap": 2.0}},
+    "bf16": {"model": {"precision": "bf16"}},
+}
+"""Six seconds each: in CI."""
+
+
 @pytest.mark.parametrize(
     "more",
     [
-        {},
-        {"optim": {"learning_rate": 3e-3, "updates_per_rollout": 2}},
-        {"algorithm": {"name": "as_written", "kl_coefficient": 0.1}},
-        {
-            "algorithm": {"name": "ppo"},
-            "optim": {"learning_rate": 3e-3, "minibatches": 2, "updates_per_rollout": 2},
-        },
-        {"algorithm": {"name": "ppo"}, "critic": {"model": "own"}},
-        {"algorithm": {"kl_reference": "average", "reference_decay": 0.5, "kl_coefficient": 1}},
-        {"algorithm": {"name": "dapo", "importance_cap": 2.0}},
-        {
-            "algorithm": {"name": "prefix_attention"},
-            "optim": {"learning_rate": 3e-3, "micro_batch_tokens": 64, "updates_per_rollout": 2},
-        },
-        # one prompt, so a product of few rows: these round by how the weights lie in memory
-        {
-            "algorithm": {"name": "dr_grpo"},
-            "rollout": {"prompts_per_step": 1, "group_size": 4, "max_new_tokens": 12},
-            "num_steps": 8,
-        },
-        {"model": {"precision": "bf16"}},
-        {
-            "model": {"precision": "bf16"},
-            "algorithm": {"kl_reference": "average", "reference_decay": 0.9, "kl_coefficient": 1},
-            "optim": {"learning_rate": 3e-3, "state_bits": 8},
-        },
-    ],
-    ids=[
-        *("one_update", "two_updates", "as_written", "shared", "own", "average", "dapo", "prefix"),
-        *("one_prompt", "bf16", "8bit"),
+        *(pytest.param(more, id=name) for name, more in SOON.items()),
+        *(pytest.param(m, id=name, marks=pytest.mark.slow) for name, m in LATER.items()),
     ],
 )
 def test_a_killed_run_resumes_bit_identically(recipe, tmp_path, more):
