@@ -151,7 +151,7 @@ def _fused(
     window: int | None,
 ) -> Tensor:
     varlen = plan.varlen
-    keys, values = (_Fetch.apply(x, varlen.key_M) for x in (key_NJD, value_NJD))
+    keys, values = (fetch(x, varlen.key_M) for x in (key_NJD, value_NJD))
     return _varlen(query_NHD, keys, values, varlen, scale, window)
 
 
@@ -252,7 +252,7 @@ def _attend(
         return mixed, None
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if more.get("softcap") or more.get("s_aux") is not None:
-        raise NotImplementedError("capped scores and attention sinks are not computed here")
+        raise ValueError("a packed row takes no capped scores and no attention sinks")
     attention_plan.windows.add(sliding_window)
     query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
     attend = _fused if _takes_kernel(query) else _Reference.apply

@@ -63,7 +63,8 @@ class _LogProbs(torch.autograd.Function):
             norm_C = total_C.log()
             logp_K[piece] = logits_CV.gather(-1, target_K[piece, None])[:, 0] - norm_C
             # H = logsumexp - E[logit]; a logit of -inf has no share in it
-            entropy_K[piece] = norm_C - _dot(weight_CV, logits_CV) / total_C
+            logits_CV.clamp_(min=torch.finfo(dtype).min)
+            entropy_K[piece] = norm_C - torch.linalg.vecdot(weight_CV, logits_CV) / total_C
         ctx.save_for_backward(hidden_KD, weight_VD, bias_V, target_K, entropy_K)
         ctx.temperature, ctx.entropy_gradient = temperature, entropy_gradient
         if not entropy_gradient:
@@ -102,14 +103,6 @@ class _LogProbs(torch.autograd.Function):
             if grad_weight is not None:
                 grad_weight += _product(grad_CV.T, hidden_KD[piece])
         return grad_hidden, grad_weight, grad_bias, None, None, None
-
-
-def _dot(share_CV: Tensor, logits_CV: Tensor) -> Tensor:
-    """E[logit] of each row; 0 times -inf counts as 0."""
-    dot_C = torch.linalg.vecdot(share_CV, logits_CV)
-    if bool(dot_C.isnan().any()):
-        dot_C = (share_CV * logits_CV.masked_fill(share_CV == 0, 0.0)).sum(-1)
-    return dot_C
 
 
 def _pieces(hidden_KD: Tensor, weight_VD: Tensor) -> Iterator[slice]:

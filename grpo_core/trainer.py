@@ -22,7 +22,7 @@ from grpo_core.rewards import RewardFunction, save_version, version_of
 from grpo_core.runs import Run, Status
 from grpo_core.worker import Step, Worker, fewer_rows
 
-MAX_DRIFT = {False: 0.02, True: 0.05}
+MAX_DRIFT, MAX_DRIFT_HALF = 0.02, 0.05
 """Mean difference of engine and trainer log-probs (nats) above which the step gets an event, in
 fp32 and in bf16, where two orders of the same sums make up to 0.02."""
 MAX_SKIPPED = 3
@@ -94,7 +94,8 @@ class Trainer:
     def _watch(self, nonfinite: str, drift: float) -> list[Event]:
         """Events about numbers that should not be as they are; too many of them pause the run."""
         events = []
-        bound = MAX_DRIFT[self.worker.policy.model.dtype == torch.bfloat16]
+        is_half = self.worker.policy.model.dtype == torch.bfloat16
+        bound = MAX_DRIFT_HALF if is_half else MAX_DRIFT
         if drift > bound:
             events.append(Event("logprob_drift", {"mean_abs_nats": drift, "bound": bound}))
         self.skipped = self.skipped + 1 if nonfinite else 0

@@ -199,6 +199,10 @@ def test_lengths_can_be_forced():
     flat = list(chain(*groups))
     assert tuple(len(c.ids) for c in flat) == lengths
     assert all(c.ids[-1] == EOS[0] and not set(c.ids[:-1]) & set(EOS) for c in flat)
+    with pytest.raises(ValueError, match="generate cannot force"):
+        make_engine(random_model("llama"), EOS, "generate").generate(
+            PROMPTS, 2, Sampling(12, forced_lengths=lengths), 0
+        )
 
 
 def test_weights_lie_in_memory_once_and_a_second_engine_reads_the_same():

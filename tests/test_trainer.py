@@ -130,14 +130,14 @@ def test_a_run_in_half_precision(recipe, tmp_path, monkeypatch, state_bits):
     recipe = changed(recipe, {"model": {"precision": "bf16"}})
     optim = {"learning_rate": 1e-2, "state_bits": state_bits}
     rollout = {**recipe["rollout"], "group_size": 8}
-    status, run = train(tmp_path, "one", recipe, num_steps=20, optim=optim, rollout=rollout)
+    status, run = train(tmp_path, "one", recipe, num_steps=40, optim=optim, rollout=rollout)
     assert status == "completed"
     for weights, rotary, off in seen:
         assert (weights, rotary) == ({torch.bfloat16}, {torch.float32})
         assert 0 < off < 0.01, "masters are finer than the weights"
     with RunReader(run.db_path) as reader:
         rewards = [value for _, value in reader.series("reward/mean")]
-        assert sum(rewards[-5:]) > 2 * sum(rewards[:5]) > 0
+        assert sum(rewards[-5:]) > 10 * sum(rewards[:5]) > 0
         assert max(value for _, value in reader.series("train/logprob_drift")) < 0.05
         assert dict(reader.series("train/kl"))[1] == pytest.approx(0, abs=1e-6)
     kept = tensors(run)

@@ -27,7 +27,7 @@ class Sampling:
     greedy: bool = False
     forced_lengths: tuple[int, ...] | None = None
     """So many tokens for each completion, one prompt's after another's, the last of them an end
-    token: for measuring speed. `generate` does not know it."""
+    token: for measuring speed. `generate` refuses it."""
 
 
 @dataclass

@@ -153,11 +153,15 @@ def _is_plain(config: Any) -> bool:
         return False
     if getattr(config, "use_bidirectional_attention", False):
         return False
-    rope = getattr(config, "rope_parameters", None) or {}
-    tables = [rope, *(table for table in rope.values() if isinstance(table, dict))]
     # `dynamic` and `longrope` change their frequencies with the sequence length
-    kinds = {table.get("rope_type", "default") for table in tables}
+    kinds = {table.get("rope_type", "default") for table in rope_tables(config)}
     return kinds <= {"default", "linear", "llama3"} and _activation(config) in ACTIVATIONS
+
+
+def rope_tables(config: Any) -> list[dict[str, Any]]:
+    """Settings of the rotary embeddings: those of all layers, and those of each kind."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    return [rope, *(table for table in rope.values() if isinstance(table, dict))]
 
 
 def _activation(config: Any) -> str:

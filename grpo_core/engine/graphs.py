@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from grpo_core.engine import Completion, Sampling, kernels
 from grpo_core.engine.architecture import Architecture, Layer
+from grpo_core.engine.rows import cut
 from grpo_core.engine.static import StaticEngine
 
 LOOK_EVERY = 16
@@ -119,7 +120,8 @@ class GraphEngine(StaticEngine):
         seeds = uniform[:, 0].contiguous().view(torch.int64)
         self._begin(state, prompts, sampling, seeds, own)
         self._run(state, sampling, len(uniform))
-        return _completions(state, len(uniform))
+        written = (state.ids, state.logp, state.num_written, state.stopped)
+        return cut(*(values[: len(uniform)] for values in written))
 
     def _room(self, prompts: list[list[int]], slots: int, own: int) -> State:
         """The state, a larger one where it is too small."""
@@ -138,14 +140,11 @@ class GraphEngine(StaticEngine):
         """Read the prompts, and write every slot's first token."""
         device, slots = self.architecture.device, len(seeds)
         num = slots // len(prompts)
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        longest = max(map(len, prompts))
-        padded = [prompt + [0] * (longest - len(prompt)) for prompt in prompts]
-        hidden, *caches = self.prefill(torch.tensor(padded, device=device))
+        last, lengths, *caches = self._read(prompts)
         for index, pair in enumerate(zip(*caches, strict=True)):
             for part, cache in enumerate(pair):
-                state.prefix[index, part, : len(prompts), :longest] = cache.transpose(1, 2)
-        last = hidden[torch.arange(len(prompts), device=device), lengths - 1]
+                room = state.prefix[index, part, : len(prompts), : cache.shape[2]]
+                room.copy_(cache.transpose(1, 2))
         forced = sampling.forced_lengths
         limits = forced[own] if forced else [sampling.max_new_tokens] * slots
         state.limit[:slots] = torch.tensor(limits, device=device)
@@ -287,13 +286,3 @@ def _graph_size(num_rows: int, most: int) -> int:
     quarter too large."""
     step = max((1 << num_rows.bit_length()) // 8, 8)
     return min(-(-num_rows // step) * step, most)
-
-
-def _completions(state: State, slots: int) -> list[Completion]:
-    """All slots in order, cut where they ended."""
-    ids, logp = state.ids[:slots].tolist(), state.logp[:slots].tolist()
-    counts, stopped = state.num_written[:slots].tolist(), state.stopped[:slots].tolist()
-    return [
-        Completion(ids[i][:n], logp[i][:n], "stop" if stopped[i] else "length")
-        for i, n in enumerate(counts)
-    ]

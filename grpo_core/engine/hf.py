@@ -33,7 +33,9 @@ class GenerateEngine:
     def generate(
         self, prompts: list[list[int]], num: int, sampling: Sampling, seed: int
     ) -> list[list[Completion]]:
-        """`num` completions for each prompt; see `Engine`."""
+        """`num` completions for each prompt; see `Engine`. Raises ValueError for forced lengths."""
+        if sampling.forced_lengths is not None:
+            raise ValueError("model.engine: generate cannot force the lengths of completions")
         # `generate` draws from the global generator; what others drew from it is put back after.
         devices = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from grpo_core.engine import Completion, Sampling
+from grpo_core.engine.architecture import rope_tables
 from grpo_core.engine.chunks import generate_in_chunks, write_rows
 from grpo_core.engine.hf import GenerateEngine
 from grpo_core.engine.module_rows import Layer, ModuleRows
@@ -178,7 +179,5 @@ def _widened(model: PreTrainedModel) -> Iterator[None]:
 def _unturned(config: Any) -> int:
     """Most tokens of a sequence before `longrope` takes other frequencies, and all of its keys
     would have to be turned anew."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    tables = [rope, *(table for table in rope.values() if isinstance(table, dict))]
-    long = [table for table in tables if table.get("rope_type") == "longrope"]
+    long = [table for table in rope_tables(config) if table.get("rope_type") == "longrope"]
     return min([table["original_max_position_embeddings"] for table in long], default=2**31)

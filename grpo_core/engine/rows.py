@@ -24,6 +24,12 @@ SHARED_FROM = 32
 each row's own cache: on a CPU that costs less than sorting the rows by prompt in each layer."""
 
 
+def cut(ids: Tensor, logp: Tensor, num_written: Tensor, stopped: Tensor) -> list[Completion]:
+    """Lines of tokens `(rows, T)` as completions, each of so many tokens."""
+    written = zip(ids.tolist(), logp.tolist(), num_written.tolist(), stopped.tolist(), strict=True)
+    return [Completion(i[:n], p[:n], "stop" if end else "length") for i, p, n, end in written]
+
+
 class Rows:
     """What a batch has written while it is sampled. Row b continues prompt `prompt_B[b]` and is
     completion `index[b]` of the batch."""
@@ -74,12 +80,7 @@ class Rows:
 
     def completions(self) -> list[Completion]:
         """All rows in order, cut where they ended."""
-        ids, logp = self.ids.tolist(), self.logp.tolist()
-        counts, stopped = self.num_written.tolist(), self.stopped.tolist()
-        return [
-            Completion(ids[i][:n], logp[i][:n], "stop" if stopped[i] else "length")
-            for i, n in enumerate(counts)
-        ]
+        return cut(self.ids, self.logp, self.num_written, self.stopped)
 
 
 class CachedRows(Rows):
@@ -111,14 +112,18 @@ class CachedRows(Rows):
             [x.repeat_interleave(num, 0) if self.num_copied else nothing for x in caches]
             for caches in (prefix_keys, prefix_values)
         )
-        self.order = _Order(self.prompt_B, num_prompts)
+        if not self.num_copied:
+            self.order = _Order(self.prompt_B, num_prompts)
 
     def _keep(self, rows: Tensor) -> None:
         super()._keep(rows)
         self.keys = [key[rows] for key in self.keys]
         self.values = [value[rows] for value in self.values]
+        self._padding = None
+        if self.num_copied:
+            return
         prompts, self.prompt_B = self.prompt_B.unique(return_inverse=True)
-        self.prefix_length_P, self._padding = self.prefix_length_P[prompts], None
+        self.prefix_length_P = self.prefix_length_P[prompts]
         self.prefix_keys = [key[prompts] for key in self.prefix_keys]
         self.prefix_values = [value[prompts] for value in self.prefix_values]
         self.order = _Order(self.prompt_B, len(prompts))
@@ -177,21 +182,18 @@ class CachedRows(Rows):
     def _prompt_mask(self, window: int | None, step: int) -> Tensor | None:
         """What is added to the scores of a row's prompt: -inf behind its end and before the window,
         else 0; `(B, 1, 1, M)`, or None where a row may see all."""
-        if window is None:
-            if self.are_padded and self._padding is None:  # the same until rows are dropped
-                self._padding = self._mask(self._behind_end())
-            return self._padding
+        if window is None and (self._padding is not None or not self.are_padded):
+            return self._padding  # the same until rows are dropped
+        slot_M = torch.arange(self.longest_prompt, device=self.index.device)
         length_P = self.prefix_length_P[:, None]
-        slot_M = torch.arange(self.longest_prompt, device=self.index.device)
-        return self._mask(self._behind_end() | (slot_M <= length_P + step - window))
-
-    def _behind_end(self) -> Tensor:
-        slot_M = torch.arange(self.longest_prompt, device=self.index.device)
-        return slot_M >= self.prefix_length_P[:, None]
-
-    def _mask(self, hidden_PM: Tensor) -> Tensor:
+        hidden_PM = slot_M >= length_P
+        if window is not None:
+            hidden_PM |= slot_M <= length_P + step - window
         zeros_PM = torch.zeros(hidden_PM.shape, dtype=self.keys[0].dtype, device=hidden_PM.device)
-        return zeros_PM.masked_fill_(hidden_PM, float("-inf"))[self.prompt_B, None, None]
+        mask = zeros_PM.masked_fill_(hidden_PM, float("-inf"))[self.prompt_B, None, None]
+        if window is None:
+            self._padding = mask
+        return mask
 
 
 class _Order:

@@ -35,7 +35,8 @@ class StaticEngine:
             kind: (cos.to(architecture.dtype), _signed(sin).to(architecture.dtype))
             for kind, (cos, sin) in self._rotations.items()
         }
-        self._head = Head(architecture.head.weight, architecture.head.bias)
+        self._head: Head
+        """Made anew by each call: on a CPU it holds the weight in another precision."""
 
     def refresh(self) -> None:
         """The policy's weights have changed."""
@@ -58,13 +59,19 @@ class StaticEngine:
     ) -> list[Completion]:
         """Completions `own` of all, those of `prompts`, at the same time."""
         num = len(uniform) // len(prompts)
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        padded = [prompt + [0] * (int(lengths.max()) - len(prompt)) for prompt in prompts]
-        device = self.architecture.device
-        hidden, keys, values = self.prefill(torch.tensor(padded, device=device))
-        last = hidden[torch.arange(len(prompts), device=device), lengths.to(device) - 1]
-        rows = CachedRows(self.architecture, keys, values, lengths.to(device), num, sampling)
+        last, lengths, keys, values = self._read(prompts)
+        rows = CachedRows(self.architecture, keys, values, lengths, num, sampling)
         return write_rows(rows, self.logits(last), self.decode, sampling, uniform, own, self.eos)
+
+    def _read(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+        """Hidden state after each prompt `(P, E)`, their lengths `(P,)`, and what `prefill` has
+        kept."""
+        device, longest = self.architecture.device, max(map(len, prompts))
+        padded = [prompt + [0] * (longest - len(prompt)) for prompt in prompts]
+        hidden, keys, values = self.prefill(torch.tensor(padded, device=device))
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        last = hidden[torch.arange(len(prompts), device=device), lengths - 1]
+        return last, lengths, keys, values
 
     # --- the model -------------------------------------------------------------------------
 
@@ -168,9 +175,8 @@ class StaticEngine:
         if not x.is_cuda:
             # of (x, -x) the mean is 0, so layer norm is RMS norm, and one kernel instead of seven
             both, scale = torch.cat([x, -x], -1), torch.cat([weight, weight])
-            return F.layer_norm(both, both.shape[-1:], scale, None, arch.epsilon)[
-                ..., : len(weight)
-            ]
+            normed = F.layer_norm(both, both.shape[-1:], scale, None, arch.epsilon)
+            return normed[..., : len(weight)]
         return F.rms_norm(x.to(wide), x.shape[-1:], None, arch.epsilon).to(x.dtype) * weight
 
 
