@@ -65,15 +65,25 @@ def test_sampled_logp_equals_the_training_forward(choice, shared_from, monkeypat
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logp_in_fp32_is_that_of_the_library_in_float64(family):
-    model = random_model(family)
-    groups = make_engine(model, EOS).generate(PROMPTS, 6, Sampling(40, temperature=0.8), 2)
-    exact = random_model(family).double()
-    for prompt, group in zip(PROMPTS, groups, strict=True):
+def test_logp_in_fp32_is_that_of_float64_as_nearly_as_the_librarys(family):
+    model, exact = random_model(family), random_model(family).double()
+    engine, ours, theirs = make_engine(random_model(family), EOS), [], []
+    for prompt, group in zip(
+        PROMPTS, engine.generate(PROMPTS, 24, Sampling(40, temperature=0.8), 2), strict=True
+    ):
         for one in group:
-            logits = exact(torch.tensor([prompt + one.ids])).logits[0, len(prompt) - 1 : -1] / 0.8
-            logp = logits.log_softmax(-1)[torch.arange(len(one.ids)), torch.tensor(one.ids)]
-            assert one.logp == pytest.approx(logp.tolist(), abs=1e-5)
+            logp, expected = (score(which, prompt, one.ids, 0.8) for which in (model, exact))
+            ours.append(torch.tensor(one.logp, dtype=torch.float64) - expected)
+            theirs.append(logp.double() - expected)
+    off, of_theirs = torch.cat(ours).abs(), torch.cat(theirs).abs()
+    assert off.square().mean() <= 1.1**2 * of_theirs.square().mean()
+    assert off.quantile(0.99) <= 1e-5 and off.max() <= 2 * of_theirs.max()
+
+
+def score(model, prompt, ids, temperature):
+    """Log-probs of a completion by the library's forward."""
+    logits = model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1] / temperature
+    return logits.log_softmax(-1)[torch.arange(len(ids)), torch.tensor(ids)]
 
 
 def test_the_same_seed_gives_the_same_samples_and_another_seed_others():

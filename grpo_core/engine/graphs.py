@@ -140,11 +140,8 @@ class GraphEngine(StaticEngine):
         """Read the prompts, and write every slot's first token."""
         device, slots = self.architecture.device, len(seeds)
         num = slots // len(prompts)
-        last, lengths, *caches = self._read(prompts)
-        for index, pair in enumerate(zip(*caches, strict=True)):
-            for part, cache in enumerate(pair):
-                room = state.prefix[index, part, : len(prompts), : cache.shape[2]]
-                room.copy_(cache.transpose(1, 2))
+        last, lengths, cache = self._read(prompts)
+        state.prefix[:, :, : len(prompts), : cache.shape[4]] = cache.transpose(3, 4)
         forced = sampling.forced_lengths
         limits = forced[own] if forced else [sampling.max_new_tokens] * slots
         state.limit[:slots] = torch.tensor(limits, device=device)

@@ -6,6 +6,8 @@ per key head, D head size; G places per prompt in a padded order of the rows, M 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,9 +18,10 @@ from grpo_core.engine.architecture import Architecture
 
 COMPACT_BELOW = 0.75
 """Rows are gathered together when fewer than this share of them are still under way."""
-GROW_BY = 16
-"""Caches have room for at most so many tokens that are not written yet. Products over the whole of
-a tensor need no copy of it, which those over a part of its tokens do in bf16."""
+ALIGN = 32
+"""Caches have room for a multiple of so many tokens. Lines of bf16 numbers of such lengths are what
+a CPU's vectors hold: a mask or a softmax over others takes two to five times as long. Products over
+the whole of a tensor need no copy of it, which those over a part of its tokens do."""
 SHARED_FROM = 32
 """Prompts of so many tokens are read from one place by all their rows. Shorter ones are copied into
 each row's own cache: on a CPU that costs less than sorting the rows by prompt in each layer."""
@@ -89,111 +92,140 @@ class CachedRows(Rows):
     def __init__(
         self,
         architecture: Architecture,
-        prefix_keys: list[Tensor],
-        prefix_values: list[Tensor],
+        prompts: Tensor,
         prefix_length_P: Tensor,
         num: int,
         sampling: Sampling,
     ) -> None:
+        """`num` rows for each prompt; `prompts` are their keys and values `(layers, 2, P, J, M,
+        D)`."""
         wide = torch.promote_types(architecture.dtype, torch.float32)
         super().__init__(prefix_length_P, num, sampling, wide)
-        size = len(self.index)
-        self.scale = architecture.scale
-        num_prompts, num_heads, most, head_size = prefix_keys[0].shape
+        self.scale, self.num_heads = architecture.scale, architecture.num_heads
+        layers, _, num_prompts, num_kv_heads, most, size = prompts.shape
         self.num_copied = 0 if most >= SHARED_FROM else most
         """Slots at the beginning of a row's own cache that hold its prompt."""
-        shared = (prefix_keys, prefix_values)
-        self.prefix_keys, self.prefix_values = ([], []) if self.num_copied else shared
-        self.longest_prompt = most
-        self.are_padded = bool((prefix_length_P < most).any())
-        self._padding: Tensor | None = None
-        nothing = prefix_keys[0].new_empty(size, num_heads, 0, head_size)
-        self.keys, self.values = (
-            [x.repeat_interleave(num, 0) if self.num_copied else nothing for x in caches]
-            for caches in (prefix_keys, prefix_values)
-        )
-        if not self.num_copied:
+        self._masks: dict[int | None, _Masks] = {}
+        if self.num_copied:
+            self.cache = prompts.repeat_interleave(num, 2)
+        else:
+            self.cache = prompts.new_empty(layers, 2, len(self.index), num_kv_heads, 0, size)
+            self.prompts = _lengthened(prompts, 0)
             self.order = _Order(self.prompt_B, num_prompts)
 
     def _keep(self, rows: Tensor) -> None:
         super()._keep(rows)
-        self.keys = [key[rows] for key in self.keys]
-        self.values = [value[rows] for value in self.values]
-        self._padding = None
+        self.cache = self.cache[:, :, rows]
+        self._masks.clear()
         if self.num_copied:
             return
         prompts, self.prompt_B = self.prompt_B.unique(return_inverse=True)
         self.prefix_length_P = self.prefix_length_P[prompts]
-        self.prefix_keys = [key[prompts] for key in self.prefix_keys]
-        self.prefix_values = [value[prompts] for value in self.prefix_values]
+        self.prompts = self.prompts[:, :, prompts]
         self.order = _Order(self.prompt_B, len(prompts))
 
     def make_room(self, step: int) -> None:
-        """Let the caches take the tokens that were written at `step`."""
-        missing = self.num_copied + step + 1 - self.keys[0].shape[2]
+        """Let the cache take the tokens that were written at `step`."""
+        missing = self.num_copied + step + 1 - self.cache.shape[4]
         if missing > 0:
-            # zeros: what is not written yet is multiplied by shares of 0
-            self.keys, self.values = (
-                [F.pad(cache, (0, 0, 0, GROW_BY)) for cache in caches]
-                for caches in (self.keys, self.values)
-            )
+            self.cache = _lengthened(self.cache, missing)
+            self._masks.clear()
 
-    def attend(
-        self, layer: int, window: int | None, step: int, query: Tensor, key: Tensor, value: Tensor
-    ) -> Tensor:
-        """Store key and value `(B, J, D)` of the tokens written at `step` and let their queries
-        `(B, H, D)` see everything so far; `(B, H D)`."""
-        num_rows, num_heads, size = key.shape
-        keys, values = self.keys[layer], self.values[layer]
-        slot = self.num_copied + step
-        keys[:, :, slot], values[:, :, slot] = key, value
-        query = (query * self.scale).view(num_rows, num_heads, -1, size)
-        # all rows have written equally much: what a window hides of that is the same for all
-        first = 0 if window is None else slot + 1 - window
-        first = first if first > self.num_copied else 0
-        keys, values = keys[:, :, first:], values[:, :, first:]
-        scores = torch.bmm(query.flatten(0, 1), keys.flatten(0, 1).mT)
-        scores = scores.view(num_rows, num_heads, -1, scores.shape[-1])
-        scores[..., slot + 1 - first :] = float("-inf")
-        mask = None if first and self.num_copied else self._prompt_mask(window, step)
+    def attend(self, layer: int, window: int | None, step: int, heads: Tensor) -> Tensor:
+        """Store keys and values of the tokens written at `step` and let their queries see
+        everything so far. `heads` are all three `(B, H + 2 J, D)`; returns `(B, H D)`."""
+        num_rows, _, size = heads.shape
+        cache, slot = self.cache[layer], self.num_copied + step
+        num_kv_heads = cache.shape[2]
+        new = heads[:, self.num_heads :].view(num_rows, 2, num_kv_heads, size)
+        cache[:, :, :, slot] = new.transpose(0, 1)
+        query = (heads[:, : self.num_heads] * self.scale).view(num_rows * num_kv_heads, -1, size)
+        masks = self._masks_at(window, step)
+        if masks.first:
+            cache = cache[..., masks.first :, :]
+        keys, values = cache.flatten(1, 2)
+        scores = torch.bmm(query, keys.mT).add_(masks.own)
         if self.num_copied:
-            if mask is not None:
-                scores[..., : self.num_copied] += mask
-            mixed = torch.bmm(_shares(scores).flatten(0, 1), values.flatten(0, 1))
+            mixed = torch.bmm(scores.softmax(-1), values)
         else:
-            mixed = self._with_prompt(layer, query, scores, values, mask)
+            mixed = self._with_prompt(layer, query, scores, values, masks.prompt)
         return mixed.reshape(num_rows, -1)
 
     def _with_prompt(
-        self, layer: int, query: Tensor, scores: Tensor, values: Tensor, mask: Tensor | None
+        self, layer: int, query: Tensor, scores: Tensor, values: Tensor, mask: Tensor
     ) -> Tensor:
-        """What the queries see of the shared prompts and of their own rows together."""
-        prefix_keys, prefix_values = self.prefix_keys[layer], self.prefix_values[layer]
-        prefix = torch.bmm(self.order.group(query), prefix_keys.flatten(0, 1).mT)
-        prefix = self.order.scatter(prefix, query.shape[1])
-        if mask is not None:
-            prefix = prefix + mask
-        share = _shares(torch.cat([prefix, scores], -1))
-        of_prefix, own = share.split([prefix.shape[-1], scores.shape[-1]], -1)
-        mixed = torch.bmm(self.order.group(of_prefix), prefix_values.flatten(0, 1))
-        own_mixed = torch.bmm(own.flatten(0, 1), values.flatten(0, 1))
-        return self.order.scatter(mixed, query.shape[1]) + own_mixed.view_as(query)
+        """What the queries `(B J, R, D)` see of the shared prompts and of their own rows
+        together."""
+        prompt_keys, prompt_values = self.prompts[layer].flatten(1, 2)
+        num_kv_heads = self.prompts.shape[3]
+        order = self.order
+        prompt_scores = torch.bmm(order.group(query, num_kv_heads), prompt_keys.mT).add_(mask)
+        prompt_scores = order.scatter(prompt_scores, num_kv_heads)
+        share = torch.cat([prompt_scores, scores], -1).softmax(-1)
+        of_prompt, own = share.split([prompt_scores.shape[-1], scores.shape[-1]], -1)
+        mixed = torch.bmm(order.group(of_prompt, num_kv_heads), prompt_values)
+        return order.scatter(mixed, num_kv_heads) + torch.bmm(own, values)
 
-    def _prompt_mask(self, window: int | None, step: int) -> Tensor | None:
-        """What is added to the scores of a row's prompt: -inf behind its end and before the window,
-        else 0; `(B, 1, 1, M)`, or None where a row may see all."""
-        if window is None and (self._padding is not None or not self.are_padded):
-            return self._padding  # the same until rows are dropped
-        slot_M = torch.arange(self.longest_prompt, device=self.index.device)
+    def _masks_at(self, window: int | None, step: int) -> _Masks:
+        """What the tokens written at `step` must not see; the same for all layers of a kind."""
+        known = self._masks.get(window)
+        if known is None or (window is not None and known.step != step):
+            known = self._masks[window] = self._new_masks(window, step)
+        elif known.step != step:
+            known.own[..., self.num_copied + step] = 0
+            known.step = step
+        return known
+
+    def _new_masks(self, window: int | None, step: int) -> _Masks:
+        num_kv_heads, length = self.cache.shape[3:5]
+        most = self.num_copied or self.prompts.shape[4]
+        hidden_PM, hidden_T = self._hidden(window, step, most, length - self.num_copied)
+        hidden_BT = hidden_T[None]
+        if self.num_copied:
+            rows = hidden_T.expand(len(self.index), -1)
+            hidden_BT = torch.cat([hidden_PM[self.prompt_B], rows], 1)
+        of_prompt, own = (
+            torch.zeros(hidden.shape, dtype=self.cache.dtype, device=hidden.device)
+            .masked_fill_(hidden, float("-inf"))
+            .repeat_interleave(num_kv_heads if len(hidden) > 1 else 1, 0)[:, None]
+            for hidden in (hidden_PM, hidden_BT)
+        )
+        first = 0
+        if window is not None:  # all rows have written equally much
+            first = max(self.num_copied + step + 1 - window, 0) // ALIGN * ALIGN
+        return _Masks(step, own[..., first:], of_prompt, first)
+
+    def _hidden(
+        self, window: int | None, step: int, most: int, num_own: int
+    ) -> tuple[Tensor, Tensor]:
+        """Whether the tokens written at `step` must not see a token of the prompts `(P, M)`, and
+        one of what they have written themselves `(T,)`."""
+        slot_M, slot_T = (torch.arange(n, device=self.index.device) for n in (most, num_own))
         length_P = self.prefix_length_P[:, None]
-        hidden_PM = slot_M >= length_P
+        of_prompt, own = slot_M >= length_P, slot_T > step
         if window is not None:
-            hidden_PM |= slot_M <= length_P + step - window
-        zeros_PM = torch.zeros(hidden_PM.shape, dtype=self.keys[0].dtype, device=hidden_PM.device)
-        mask = zeros_PM.masked_fill_(hidden_PM, float("-inf"))[self.prompt_B, None, None]
-        if window is None:
-            self._padding = mask
-        return mask
+            of_prompt |= slot_M <= length_P + step - window
+            own |= slot_T <= step - window
+        return of_prompt, own
+
+
+@dataclass
+class _Masks:
+    """What is added to the scores of the tokens written at `step`: -inf or 0."""
+
+    step: int
+    own: Tensor
+    """Of a row's own cache from slot `first` on, `(B J, 1, T)`, or one line for all."""
+    prompt: Tensor
+    """Of the shared prompts, `(P J, 1, M)`."""
+    first: int
+
+
+def _lengthened(cache: Tensor, missing: int) -> Tensor:
+    """With room for at least so many tokens more `(…, T, D)`. What is not written is multiplied by
+    shares of 0, so it must be finite."""
+    length = -(-(cache.shape[-2] + missing) // ALIGN) * ALIGN
+    return F.pad(cache, (0, 0, 0, length - cache.shape[-2]))
 
 
 class _Order:
@@ -213,21 +245,16 @@ class _Order:
             self.row_PG = padded.flatten()
             self.place_B = prompt_B * self.width + rows - first_B[prompt_B]
 
-    def group(self, x: Tensor) -> Tensor:
-        """`(B, J, R, D)` to `(P J, G R, D)`."""
+    def group(self, x: Tensor, num_heads: int) -> Tensor:
+        """`(B J, R, D)` to `(P J, G R, D)`."""
+        x = x.reshape(-1, num_heads, *x.shape[1:])
         if self.place_B is not None:
             x = x[self.row_PG]
         x = x.view(self.num_prompts, self.width, *x.shape[1:]).transpose(1, 2)
-        return x.reshape(self.num_prompts * x.shape[1], -1, x.shape[-1])
+        return x.reshape(self.num_prompts * num_heads, -1, x.shape[-1])
 
     def scatter(self, x: Tensor, num_heads: int) -> Tensor:
-        """`(P J, G R, D)` to `(B, J, R, D)`."""
+        """`(P J, G R, D)` to `(B J, R, D)`."""
         x = x.view(self.num_prompts, num_heads, self.width, -1, x.shape[-1])
         x = x.transpose(1, 2).flatten(0, 1)
-        return x if self.place_B is None else x[self.place_B]
-
-
-def _shares(scores: Tensor) -> Tensor:
-    """Softmax in fp32 or better, in the precision of the scores."""
-    wide = torch.promote_types(scores.dtype, torch.float32)
-    return scores.softmax(-1, dtype=wide).to(scores.dtype)
+        return (x if self.place_B is None else x[self.place_B]).flatten(0, 1)

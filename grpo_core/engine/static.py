@@ -59,45 +59,43 @@ class StaticEngine:
     ) -> list[Completion]:
         """Completions `own` of all, those of `prompts`, at the same time."""
         num = len(uniform) // len(prompts)
-        last, lengths, keys, values = self._read(prompts)
-        rows = CachedRows(self.architecture, keys, values, lengths, num, sampling)
+        last, lengths, cache = self._read(prompts)
+        rows = CachedRows(self.architecture, cache, lengths, num, sampling)
         return write_rows(rows, self.logits(last), self.decode, sampling, uniform, own, self.eos)
 
-    def _read(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+    def _read(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden state after each prompt `(P, E)`, their lengths `(P,)`, and what `prefill` has
         kept."""
         device, longest = self.architecture.device, max(map(len, prompts))
         padded = [prompt + [0] * (longest - len(prompt)) for prompt in prompts]
-        hidden, keys, values = self.prefill(torch.tensor(padded, device=device))
+        hidden, cache = self.prefill(torch.tensor(padded, device=device))
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
         last = hidden[torch.arange(len(prompts), device=device), lengths - 1]
-        return last, lengths, keys, values
+        return last, lengths, cache
 
     # --- the model -------------------------------------------------------------------------
 
-    def prefill(self, ids_PT: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Hidden states `(P, T, E)` of prompts padded on the right, and each layer's keys and
-        values `(P, J, T, D)`."""
-        num, length = ids_PT.shape
+    def prefill(self, ids_PT: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states `(P, T, E)` of prompts padded on the right, and their keys and values
+        `(layers, 2, P, J, T, D)`."""
+        arch, (num, length) = self.architecture, ids_PT.shape
         hidden = self._embed(ids_PT)
-        keys, values = [], []
-        for layer in self.architecture.layers:
-            cos, sin = self._turn(layer.rotary, slice(length))
-            heads = self._project(layer, hidden, cos, sin)
-            query, key, value = (x.transpose(1, 2).contiguous() for x in heads)
-            keys.append(key)
-            values.append(value)
+        shape = (len(arch.layers), 2, num, arch.num_kv_heads, length, arch.head_size)
+        caches = hidden.new_empty(shape)
+        for layer, cache in zip(arch.layers, caches, strict=True):
+            heads = self._project(layer, hidden, *self._turn(layer.rotary, slice(length)))
+            query, new = heads.split([arch.num_heads, 2 * arch.num_kv_heads], -2)
+            cache.copy_(new.unflatten(-2, (2, -1)).permute(2, 0, 3, 1, 4))
             mixed = F.scaled_dot_product_attention(
-                query,
-                key,
-                value,
+                query.transpose(1, 2).contiguous(),
+                *cache,
                 attn_mask=_band(length, layer.window, hidden.device),
                 is_causal=layer.window is None,
-                scale=self.architecture.scale,
-                enable_gqa=query.shape[1] != key.shape[1],
+                scale=arch.scale,
+                enable_gqa=arch.num_heads != arch.num_kv_heads,
             )
             hidden = self._finish(layer, hidden, mixed.transpose(1, 2).reshape(num, length, -1))
-        return hidden, keys, values
+        return hidden, caches
 
     def decode(self, rows: CachedRows, step: int) -> Tensor:
         """Logits `(B, V)` of the tokens after those that were written at `step`."""
@@ -106,8 +104,8 @@ class StaticEngine:
         position_B = rows.positions(step)
         turns = {kind: self._turn(kind, position_B) for kind in self._rotations}
         for index, layer in enumerate(self.architecture.layers):
-            query, key, value = self._project(layer, hidden, *turns[layer.rotary])
-            mixed = rows.attend(index, layer.window, step, query, key, value)
+            heads = self._project(layer, hidden, *turns[layer.rotary])
+            mixed = rows.attend(index, layer.window, step, heads)
             hidden = self._finish(layer, hidden, mixed)
         return self.logits(hidden)
 
@@ -127,22 +125,18 @@ class StaticEngine:
             hidden = hidden * torch.tensor(arch.embedding_scale, dtype=hidden.dtype)
         return hidden
 
-    def _project(
-        self, layer: Layer, hidden: Tensor, cos: Tensor, sin: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values `(…, heads, D)`, the first two turned to their positions."""
+    def _project(self, layer: Layer, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Queries, keys and values `(…, H + 2 J, D)`, the first two turned to their positions."""
         arch = self.architecture
-        both = arch.num_heads + arch.num_kv_heads
+        sizes = [arch.num_heads, *[arch.num_kv_heads] * 2]
         heads = _linear(self._norm(hidden, layer.attention_norm), layer.qkv)
-        heads = heads.view(*hidden.shape[:-1], -1, arch.head_size)
+        heads = heads.unflatten(-1, (sum(sizes), -1))
         if layer.query_norm is not None and layer.key_norm is not None:
-            query, key, value = heads.split([arch.num_heads, *[arch.num_kv_heads] * 2], -2)
-            query = self._norm(query, layer.query_norm)
-            turned = torch.cat([query, self._norm(key, layer.key_norm)], -2)
-        else:
-            turned, value = heads[..., :both, :], heads[..., both:, :]
-        turned = _rotate(turned, cos, sin)
-        return turned[..., : arch.num_heads, :], turned[..., arch.num_heads :, :], value
+            query, key, value = heads.split(sizes, -2)
+            query, key = self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)
+            heads = torch.cat([query, key, value], -2)
+        _rotate(heads[..., : -arch.num_kv_heads, :], cos, sin)
+        return heads
 
     def _finish(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
         """The block after its attention."""
@@ -190,10 +184,10 @@ def _signed(sin: Tensor) -> Tensor:
     return torch.cat([-first, second], -1)
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of `(…, heads, D)`, halves turned against each other; the first half of
-    `sin` is negative. Three passes over whole heads: on a CPU that is faster than over halves."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Rotary embedding of `(…, heads, D)` in place, halves turned against each other; the first
+    half of `sin` is negative. Three passes over whole heads: on a CPU faster than over halves."""
+    torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin, out=x)
 
 
 def _band(length: int, window: int | None, device: torch.device) -> Tensor | None:
