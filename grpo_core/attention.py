@@ -3,8 +3,7 @@
 Registered with the library under `grpo_packed`; `packed_arguments` is what a forward hands over.
 Without a plan the library's own `sdpa` does the work, so the same model still generates.
 
-Shape letters: N tokens of the row, H query heads, J key heads, D head size; in a bucket S segments,
-L longest query, M longest prefix + query.
+Shape letters as in `plan.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from grpo_core.plan import AttentionPlan, Bucket, Segment, Varlen
+from grpo_core.plan import AttentionPlan, Bucket, HeadRows, Segment, Varlen
 
 NAME = "grpo_packed"
 
@@ -41,79 +40,64 @@ class _Reference(torch.autograd.Function):
         scale: float,
         window: int | None,
     ) -> Tensor:
-        queries = _pad(query_NHD * scale, plan)
-        mixed = torch.empty_like(queries)
-        shares = []
-        wide = torch.promote_types(query_NHD.dtype, torch.float32)
-        for bucket in plan.buckets(window):
-            query = _of_heads(queries, bucket, key_NJD.shape[1])
-            # in fp32, where a CPU is twice as fast at a softmax and ten times at a mask as in bf16
-            scores = torch.bmm(query, _keys(key_NJD, bucket).mT).to(wide)
-            _per_head(scores, bucket, key_NJD.shape[1]).add_(bucket.mask(wide)[:, None, None])
-            share = scores.softmax(-1).to(query.dtype)
-            _put(mixed, bucket, torch.bmm(share, _keys(value_NJD, bucket)))
-            shares.append(share)
+        rows = plan.rows(query_NHD.shape[1], key_NJD.shape[1])
+        queries = _queries(query_NHD, rows, scale)
+        keys, values = (_keys(x, rows) for x in (key_NJD, value_NJD))
+        mixed, shares = torch.empty_like(queries), []
+        for bucket, part in zip(plan.buckets, rows.parts, strict=True):
+            scores = torch.bmm(part.queries(queries), part.keys(keys).mT)
+            _per_head(scores, bucket).add_(bucket.mask(window, scores.dtype)[:, None])
+            shares.append(scores.softmax(-1))
+            torch.bmm(shares[-1], part.keys(values), out=part.queries(mixed))
         ctx.save_for_backward(queries, key_NJD, value_NJD, *shares)
-        ctx.plan, ctx.scale, ctx.window = plan, scale, window
-        return mixed[plan.place_N]
+        ctx.plan, ctx.scale = plan, scale
+        return mixed.index_select(0, rows.place).view(query_NHD.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         queries, key_NJD, value_NJD, *shares = ctx.saved_tensors
-        plan, num_heads = ctx.plan, key_NJD.shape[1]
-        grads_mixed = _pad(grads[0], plan)  # zeros where the padding is, so it adds nothing
-        grads_query = torch.empty_like(queries)
-        # a prompt's keys serve all its completions: their gradients are summed in fp32
-        wide = torch.promote_types(key_NJD.dtype, torch.float32)
-        grad_key = torch.zeros(key_NJD.shape, dtype=wide, device=key_NJD.device)
-        grad_value = torch.zeros_like(grad_key)
-        for bucket, share in zip(plan.buckets(ctx.window), shares, strict=True):
-            grad = _of_heads(grads_mixed, bucket, num_heads)
-            _add(grad_value, bucket, torch.bmm(share.mT, grad))
-            grad_share = torch.bmm(grad, _keys(value_NJD, bucket).mT)
-            grad = torch._softmax_backward_data(grad_share, share, -1, share.dtype)
-            _add(grad_key, bucket, torch.bmm(grad.mT, _of_heads(queries, bucket, num_heads)))
-            _put(grads_query, bucket, torch.bmm(grad, _keys(key_NJD, bucket)))
-        of_key, of_value = (g.to(key_NJD.dtype) for g in (grad_key, grad_value))
-        return grads_query[plan.place_N] * ctx.scale, of_key, of_value, None, None, None
+        rows = ctx.plan.rows(grads[0].shape[1], key_NJD.shape[1])
+        keys, values = (_keys(x, rows) for x in (key_NJD, value_NJD))
+        grads_mixed = _queries(grads[0], rows)  # zeros where the padding is, so it adds nothing
+        grads_query, grads_key, grads_value = map(torch.empty_like, (queries, keys, values))
+        for share, part in zip(shares, rows.parts, strict=True):
+            grad = part.queries(grads_mixed)
+            torch.bmm(share.mT, grad, out=part.keys(grads_value))
+            grad = torch.bmm(grad, part.keys(values).mT)
+            grad = torch._softmax_backward_data(grad, share, -1, share.dtype)
+            torch.bmm(grad.mT, part.queries(queries), out=part.keys(grads_key))
+            torch.bmm(grad, part.keys(keys), out=part.queries(grads_query))
+        of_query = grads_query.index_select(0, rows.place).view(grads[0].shape) * ctx.scale
+        of_key, of_value = (_summed(g, rows, key_NJD) for g in (grads_key, grads_value))
+        return of_query, of_key, of_value, None, None, None
 
 
-def _pad(x_NHD: Tensor, plan: AttentionPlan) -> Tensor:
-    """The rows as queries of all buckets, zeros in the padding."""
-    padded = x_NHD.new_zeros(plan.num_queries, *x_NHD.shape[1:])
-    padded[plan.place_N] = x_NHD
-    return padded
+def _queries(x_NHD: Tensor, rows: HeadRows, scale: float = 1.0) -> Tensor:
+    """Scaled, as the buckets want them, zeros in the padding."""
+    table = x_NHD.new_empty(x_NHD.shape[0] * x_NHD.shape[1] + 1, x_NHD.shape[2])
+    torch.mul(x_NHD, scale, out=table[:-1].view(x_NHD.shape))
+    table[-1] = 0
+    return table.index_select(0, rows.query)
 
 
-def _of_heads(padded: Tensor, bucket: Bucket, num_heads: int) -> Tensor:
-    """The bucket's queries, those of one key head together: `(S J, H/J L, D)`."""
-    x = padded[bucket.queries].view(bucket.num, bucket.width, num_heads, -1, padded.shape[-1])
-    return x.permute(0, 2, 3, 1, 4).reshape(bucket.num * num_heads, -1, padded.shape[-1])
+def _keys(x_NJD: Tensor, rows: HeadRows) -> Tensor:
+    """Keys or values, as the buckets want them."""
+    return x_NJD.flatten(0, 1).index_select(0, rows.key)
 
 
-def _put(padded: Tensor, bucket: Bucket, x: Tensor) -> None:
-    """The inverse of `_of_heads`."""
-    num_heads = x.shape[0] // bucket.num
-    x = x.view(bucket.num, num_heads, -1, bucket.width, x.shape[-1]).permute(0, 3, 1, 2, 4)
-    target = padded[bucket.queries].view(x.shape)
-    target.copy_(x)
+def _summed(grad: Tensor, rows: HeadRows, like_NJD: Tensor) -> Tensor:
+    """The inverse of `_keys`. A prompt's keys serve all its completions: what comes to them from
+    several places is summed in fp32."""
+    wide = torch.promote_types(grad.dtype, torch.float32)
+    total = torch.zeros(like_NJD.shape, dtype=wide, device=grad.device)
+    total.flatten(0, 1).index_add_(0, rows.key, grad.to(wide))
+    return total.to(grad.dtype)
 
 
-def _per_head(scores: Tensor, bucket: Bucket, num_heads: int) -> Tensor:
-    """Scores with the mask's dimensions to the right: `(S, J, H/J, L, M)`."""
-    return scores.view(bucket.num, num_heads, -1, bucket.width, scores.shape[-1])
-
-
-def _keys(x_NJD: Tensor, bucket: Bucket) -> Tensor:
-    """Keys or values of the bucket: `(S J, M, D)`."""
-    return x_NJD[bucket.key_SM].transpose(1, 2).flatten(0, 1)
-
-
-def _add(grad_NJD: Tensor, bucket: Bucket, x: Tensor) -> None:
-    """The inverse of `_keys`: what comes to one token from several places is summed."""
-    num_heads = x.shape[0] // bucket.num
-    x = x.view(bucket.num, num_heads, *x.shape[1:]).transpose(1, 2).flatten(0, 1)
-    grad_NJD.index_add_(0, bucket.key_SM.flatten(), x.to(grad_NJD.dtype))
+def _per_head(scores: Tensor, bucket: Bucket) -> Tensor:
+    """Scores with the mask's dimensions to the right: `(J, S, H/J, L, M)`."""
+    (num, width), (_, num_keys) = bucket.query_SL.shape, bucket.key_SM.shape
+    return scores.view(-1, num, scores.shape[1] // width, width, num_keys)
 
 
 # --- a fused kernel, on a GPU in half precision ---------------------------------------------------

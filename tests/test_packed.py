@@ -16,7 +16,7 @@ from grpo_core import attention, head
 from grpo_core.forward import hidden_of_completions, is_packed, score_completions, use_packing
 from grpo_core.head import log_probs
 from grpo_core.packed import pack_rows
-from grpo_core.plan import MAX_WASTE, AttentionPlan, Segment
+from grpo_core.plan import ALIGN, MAX_WASTE, AttentionPlan, Segment
 
 CPU = torch.device("cpu")
 
@@ -125,18 +125,21 @@ def test_every_query_sees_its_prefix_itself_and_nothing_else(groups, window):
             start += size
     plan = AttentionPlan(segments, CPU)
     seen = {}
-    for bucket in plan.buckets(window):
-        for s in range(bucket.num):
-            for q in range(bucket.width):
-                visible = bucket.key_SM[s][~bucket.hidden_SLM[s, q]].tolist()
-                seen[bucket.offset + s * bucket.width + q] = visible
+    for bucket in plan.buckets:
+        assert bucket.key_SM.shape[1] % ALIGN == 0
+        hidden_SLM = bucket.hidden(window)
+        assert torch.equal(hidden_SLM, bucket.mask(window, torch.float32).isinf())
+        for s, query_L in enumerate(bucket.query_SL.tolist()):
+            for q, token in enumerate(query_L):
+                if token >= 0:
+                    assert token not in seen
+                    seen[token] = bucket.key_SM[s][~hidden_SLM[s, q]].tolist()
     for segment in segments:
         before = [segment.prefix_start + i for i in range(segment.prefix_length)]
         for i in range(segment.length):
             whole = before + [segment.start + j for j in range(i + 1)]
-            place = plan.place_N[segment.start + i].item()
-            assert seen[place] == (whole if window is None else whole[-window:])
-    assert plan.num_queries == len(seen)
+            assert seen.pop(segment.start + i) == (whole if window is None else whole[-window:])
+    assert not seen
 
 
 def test_padding_is_bounded():
@@ -147,9 +150,28 @@ def test_padding_is_bounded():
         segments.append(Segment(start, length))
         start += length
     plan = AttentionPlan(segments, CPU)
-    assert sum(bucket.num for bucket in plan.buckets(None)) == len(lengths)
-    padded = sum(b.num * b.width * b.key_SM.shape[1] for b in plan.buckets(None))
-    assert padded <= MAX_WASTE * sum(n * n for n in lengths)
+    assert sum(len(bucket.key_SM) for bucket in plan.buckets) == len(lengths)
+    padded = sum(b.query_SL.numel() * b.key_SM.shape[1] for b in plan.buckets)
+    assert padded <= MAX_WASTE * sum(n * -(-n // ALIGN) * ALIGN for n in lengths)
+    assert len(plan.buckets) < 12
+
+
+def test_heads_in_buckets_by_hand():
+    """Two segments of 2 and 1 tokens behind a prompt of 1, which is the third; 4 heads on 2."""
+    plan = AttentionPlan([Segment(0, 1), Segment(1, 2, 0, 1), Segment(3, 1, 0, 1)], CPU)
+    rows = plan.rows(4, 2)
+    (bucket,) = plan.buckets
+    assert bucket.query_SL.tolist() == [[0, -1], [3, -1], [1, 2]]
+    # table lines 4 token + head, 16 for padding; by key head, segment, head, query
+    assert rows.query.view(2, 3, 2, 2).tolist() == [
+        [[[0, 16], [1, 16]], [[12, 16], [13, 16]], [[4, 8], [5, 9]]],
+        [[[2, 16], [3, 16]], [[14, 16], [15, 16]], [[6, 10], [7, 11]]],
+    ]
+    assert rows.query[rows.place].tolist() == list(range(16))
+    assert rows.key.view(2, 3, ALIGN)[:, :, :3].tolist() == [
+        [[0, 0, 0], [0, 6, 0], [0, 2, 4]],
+        [[1, 1, 1], [1, 7, 1], [1, 3, 5]],
+    ]
 
 
 def test_what_attends_otherwise_is_not_packed():

@@ -88,7 +88,8 @@ class StaticEngine:
             cache.copy_(new.unflatten(-2, (2, -1)).permute(2, 0, 3, 1, 4))
             mixed = F.scaled_dot_product_attention(
                 query.transpose(1, 2).contiguous(),
-                *cache,
+                cache[0],
+                cache[1],
                 attn_mask=_band(length, layer.window, hidden.device),
                 is_causal=layer.window is None,
                 scale=arch.scale,
