@@ -28,7 +28,7 @@ def test_fixed_lengths():
 
 @pytest.mark.parametrize("model", [*speed_workloads.CPU_MODELS.values(), GPU])
 def test_recipes(model, tmp_path):
-    config = parse_config(speed_workloads.recipe(model, "bundled:tiny", tmp_path))
+    config = parse_config(speed_workloads.recipe(model, "bundled:tiny", tmp_path, 3))
     assert config.algorithm.kl_coefficient == 0 and config.optim.updates_per_rollout == 1
     if config.data.path is not None:
         lines = (tmp_path / "prompts.jsonl").read_text().splitlines()

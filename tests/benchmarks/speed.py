@@ -43,7 +43,6 @@ from speed_side import Job, Sample, serve
 from speed_workloads import (
     CPU_MODELS,
     GPU_MODELS,
-    NUM_STEPS,
     WORKLOADS,
     Model,
     forced_lengths,
@@ -113,13 +112,15 @@ class Benchmark:
         home = self.folder / name
         home.mkdir(parents=True)
         path = in_process(speed_models.model_path, model, home / "model")
-        values = recipe(model, path, home)
-        jobs = {OURS: ("speed_ours", Job(values, NUM_STEPS, str(home)))}
+        workloads = self.given.workloads or model.workloads
+        # one more than is wanted: a trainer that has done all of its steps does not answer
+        num_steps = 1 + len(workloads) * (model.warmups + (self.given.pairs or model.pairs))
+        values = recipe(model, path, home, num_steps)
+        jobs = {OURS: ("speed_ours", Job(values, num_steps, str(home)))}
         for baseline in self.given.baselines or model.baselines:
             settings = speed_trl.settings(baseline, name)
-            job = Job(values, NUM_STEPS, str(home), settings, self.given.trl_path)
+            job = Job(values, num_steps, str(home), settings, self.given.trl_path)
             jobs[baseline] = ("speed_trl", job)
-        workloads = self.given.workloads or model.workloads
         cells = {workload: self._cell(name, model, workload) for workload in workloads}
         together = [list(jobs)] if model.alternate else [[side] for side in jobs]
         for names in together:

@@ -12,8 +12,6 @@ from pathlib import Path
 from statistics import NormalDist, fmean
 from typing import Any
 
-NUM_STEPS = 32
-"""Steps for which there are prompts before they repeat."""
 MEAN_SHARE, CAP_SHARE = 0.4, 0.03
 """Of ragged lengths: mean over cap, and the share of completions at the cap."""
 REWARD = '''"""A number in [0, 1) that depends on every character and costs next to nothing."""
@@ -175,8 +173,9 @@ def digits(num: int, seed: int = 0) -> list[str]:
 # --- recipe ---------------------------------------------------------------------------------------
 
 
-def recipe(model: Model, path: str, folder: Path) -> dict[str, Any]:
-    """Our recipe of one plain GRPO step: no KL in the loss, one update on a rollout.
+def recipe(model: Model, path: str, folder: Path, num_steps: int) -> dict[str, Any]:
+    """Our recipe of plain GRPO steps, none with the prompts of another: no KL in the loss, one
+    update on a rollout.
 
     Writes the reward and the prompts into `folder`. The loss is TRL's `grpo`.
     """
@@ -184,7 +183,7 @@ def recipe(model: Model, path: str, folder: Path) -> dict[str, Any]:
     reward.write_text(REWARD, encoding="utf-8")
     data: dict[str, Any] = {"task": "arithmetic"}
     if model.source != "bundled":
-        num = model.prompts * NUM_STEPS + 1  # one is held out
+        num = model.prompts * num_steps + 1  # one is held out
         questions = stories(num) if model.source == "smollm2" else digits(num)
         lines = [json.dumps({"question": one, "answer": "0"}) for one in questions]
         (folder / "prompts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
