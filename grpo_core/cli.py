@@ -18,7 +18,7 @@ from grpo_core.cli_options import RUNS, RunName, RunsDir, console, quiet_librari
 from grpo_core.config import RunConfig
 from grpo_core.reader import RunReader
 from grpo_core.recipe import change_live, load_recipe
-from grpo_core.runs import Command, Run, RunState, find_run, free_name
+from grpo_core.runs import Command, Run, RunState, check_free, find_run, free_name, leads
 
 app = typer.Typer(
     add_completion=False,
@@ -75,10 +75,12 @@ def train(
     """Train in the foreground; Ctrl-C stops after the step, with a checkpoint."""
     path = find_recipe(recipe)
     config = load_recipe(path, overrides)
+    run_name = name or free_name(runs_dir, path.stem)
+    if leads():
+        check_free(runs_dir, run_name)  # before the seconds that the next import takes
     quiet_libraries()
     from grpo_core import launch  # noqa: PLC0415  torch and transformers
 
-    run_name = name or free_name(runs_dir, path.stem)
     console.print(f"[bold]{run_name}[/bold]  {runs_dir / run_name}")
     _follow(lambda on_step: launch.start(runs_dir, run_name, config, on_step), config)
 

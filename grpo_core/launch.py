@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from grpo_core.prepare import Prepared, prepare
 from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe, parse_config, to_yaml
 from grpo_core.rewards import RewardFunction, load_version, resolve
-from grpo_core.runs import Run, Status, check_free, create_run
+from grpo_core.runs import Run, Status, check_free, create_run, leads
 from grpo_core.trainer import Trainer, follow
 from grpo_core.worker import Worker
 
@@ -62,11 +61,6 @@ def resume(run: Run, on_step: OnStep | None = None) -> Status:
             for reason in passed_over:
                 trainer.journal.event("notice", message=f"passed over {reason}")
             return _train(run, trainer)
-
-
-def leads() -> bool:
-    """Whether this process owns the run: the only one, or the first of `accelerate launch`."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager

@@ -218,6 +218,11 @@ def free_name(runs_dir: Path, stem: str) -> str:
     return f"{stem}-{number}"
 
 
+def leads() -> bool:
+    """Whether this process owns its run: the only one, or the first of `accelerate launch`."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def check_free(runs_dir: Path, name: str) -> None:
     """ValueError if `name` is no name for a run or is taken."""
     if (runs_dir / check_name(name)).exists():
