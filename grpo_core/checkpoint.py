@@ -37,6 +37,8 @@ class Position:
     """The settings in force, changes made on the way included."""
     skipped_in_row: int = 0
     """Updates skipped one after another because something was not finite."""
+    faulty_in_row: int = 0
+    """Steps one after another in which reward code mostly failed."""
     python_rng: list[Any] = field(default_factory=list)
 
 

@@ -22,8 +22,6 @@ from grpo_core.rewards import RewardFunction, from_dicts, load_version, save_ver
 from grpo_core.runs import Command, Run
 from grpo_core.store import RunWriter
 
-CHANGES = ("reward_version", "setting")
-
 
 class Control:
     """The wishes of the outside; the trainer asks it before each step."""
@@ -41,7 +39,7 @@ class Control:
         with RunReader(run.db_path) as reader:
             events = [event for event in reader.events() if "command_id" in event["detail"]]
         self._done = {event["detail"]["command_id"] for event in events}
-        self._past = [event for event in events if event["kind"] in CHANGES]
+        self._past = [event for event in events if _is_repeated(event)]
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -63,11 +61,14 @@ class Control:
         self.stop = True
 
     def replay(self, after: int, step: int) -> None:
-        """Repeat the changes that an earlier attempt made at steps `after < … <= step`."""
+        """Repeat the changes that an earlier attempt made at steps `after < … <= step`. Where it
+        was told to go on, this one need not ask again."""
         for event in [e for e in self._past if after < e["step"] <= step]:
             self._past.remove(event)
             if event["kind"] == "setting":
                 self.config = change_live(self.config, event["detail"]["overrides"])
+            elif event["kind"] == "status":
+                self.paused = False
             else:
                 self._set_rewards(load_version(self.run.rewards, event["detail"]["version"]))
 
@@ -103,3 +104,9 @@ class Control:
         self.paused = command.kind == "pause" or (self.paused and command.kind != "continue")
         words = {"stop": "stopping", "pause": "paused", "continue": "running"}
         return "status", {"status": words[command.kind]}
+
+
+def _is_repeated(event: dict[str, Any]) -> bool:
+    """Whether a resume carries out again what this event acknowledged."""
+    goes_on = event["kind"] == "status" and event["detail"].get("status") == "running"
+    return goes_on or event["kind"] in ("reward_version", "setting")

@@ -99,7 +99,7 @@ def _in_box(text: str) -> str | None:
 def _after_hashes(text: str) -> str | None:
     """`#### x`; a Markdown heading of that level is not an answer unless it ends the text."""
     found = _last(_HASHES, text)
-    if found and (_number(found[1]) is not None or not text[found.end() :].strip()):
+    if found and (number(found[1]) is not None or not text[found.end() :].strip()):
         return found[1]
     return None
 
@@ -109,16 +109,16 @@ def _after_phrase(text: str) -> str | None:
         return None
     sentence = _SENTENCE_END.split(text[found.end() : found.end() + 200], maxsplit=1)[0]
     claim = sentence.rpartition("=")[2]
-    if _number(claim) is not None:
+    if number(claim) is not None:
         return claim
-    if number := _WRITTEN_NUMBER.search(claim):
-        return number[0]
+    if written := _WRITTEN_NUMBER.search(claim):
+        return written[0]
     # "The answer is clear: … so 18" names no number here; a number that follows is the answer.
     return None if _WRITTEN_NUMBER.search(text, found.end()) else claim.strip() or None
 
 
 def _whole_text(text: str) -> str | None:
-    return text if _number(text) is not None else None
+    return text if number(text) is not None else None
 
 
 def _last_number(text: str) -> str | None:
@@ -184,7 +184,7 @@ def equivalent(given: str, gold: str) -> bool:
     """
     if max(len(given), len(gold)) > MAX_ANSWER:
         return given.strip() == gold.strip()
-    left, right = _number(given), _number(gold)
+    left, right = number(given), number(gold)
     if left is not None or right is not None:
         return left == right
     return bool(_plain(given)) and _plain(given) == _plain(gold)
@@ -199,7 +199,7 @@ def _plain(text: str) -> str:
     return _VARIABLE.sub("", text)
 
 
-def _number(text: str) -> Fraction | None:
+def number(text: str) -> Fraction | None:
     """The number that the whole of `text` is, unit or not; None if it is none."""
     if len(text) > MAX_ANSWER:
         return None

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from grpo_core.policy import model_folder
+from grpo_core.sandbox_probe import probe
 
 PACKAGES = ("grpo-studio", "torch", "transformers", "accelerate", "peft", "streamlit")
 
@@ -29,6 +30,7 @@ def facts() -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpu": "; ".join(gpus) or "none (training runs on the CPU)",
         "sqlite": sqlite3.sqlite_version,
+        "sandbox": probe().sentence,
         "bundled_model": model_folder("bundled:tiny"),
         **{package: _version(package) for package in PACKAGES},
     }

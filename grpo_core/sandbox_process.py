@@ -28,6 +28,9 @@ from grpo_core.records import Outcome
 
 MEMORY_BYTES = 2 << 30
 """Address space of one worker."""
+LOCK = sys.platform == "linux"
+"""Whether workers give up files, network and other processes, see `sandbox_lock.py`. Only tests
+turn it off, to see what it does."""
 MAX_FRAME = 1 << 20
 """Bytes of one answer; printed output and tracebacks are cut far below it."""
 _GRACE_S = 0.2
@@ -76,7 +79,8 @@ class WorkerProcess:
         self._trace, trace_end = os.pipe()
         theirs = {"request": request_end, "answer": answer_end, "trace": trace_end}
         parent = os.getpid() if die_with_parent else 0
-        settings = {**theirs, "parent": parent, "memory_bytes": MEMORY_BYTES, "root": _ROOT}
+        limits = {"parent": parent, "memory_bytes": MEMORY_BYTES, "lock": LOCK}
+        settings = {**theirs, **limits, "root": _ROOT}
         # Like -I, but with the hash seed of the environment. -B: it may not write files anyway.
         command = [sys.executable, "-s", "-P", "-B", "-X", "utf8", _WORKER, json.dumps(settings)]
         null = subprocess.DEVNULL

@@ -29,6 +29,7 @@ import resource
 import signal
 import struct
 import sys
+import tempfile
 import traceback
 import types
 from collections.abc import Mapping
@@ -230,11 +231,11 @@ def describe(error: BaseException, filename: str, line: int | None) -> dict[str,
 
 
 def restrict(settings: dict[str, Any]) -> None:
-    """All that is asked of the kernel, before the first line of a user's code."""
+    """Limits, and an end that comes with the parent's, before the first line of a user's code."""
     faulthandler.enable(file=settings["trace"])
     # Where the code hangs, without the GIL: the parent asks for it just before it kills.
     faulthandler.register(signal.SIGUSR1, file=settings["trace"], all_threads=False)
-    limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)]
+    limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, 256)]
     if sys.platform == "linux":  # macOS does not enforce it
         limits.append((resource.RLIMIT_AS, settings["memory_bytes"]))
     for limit, value in limits:
@@ -260,6 +261,12 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     restrict(settings)
     sys.path.append(settings["root"])
+    if settings["lock"]:
+        from grpo_core.sandbox_lock import lock  # noqa: PLC0415  found now that the path is known
+
+        lock(settings["trace"])
+    # no folder can be written, and a library that looks for one when it is imported must not fail
+    tempfile.tempdir = os.sep
     try:
         Worker(settings).serve()
     finally:

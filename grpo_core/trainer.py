@@ -8,6 +8,7 @@ leads: it alone touches the run folder, and tells the others what to do next.
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -20,11 +21,15 @@ from grpo_core.journal import Journal, OnStep
 from grpo_core.records import Event, StepStats
 from grpo_core.rewards import RewardFunction, save_version, version_of
 from grpo_core.runs import Run, Status
+from grpo_core.sandbox_probe import probe
 from grpo_core.worker import Step, Worker, fewer_rows
 
 MAX_DRIFT, MAX_DRIFT_HALF = 0.02, 0.05
 """Mean difference of engine and trainer log-probs (nats) above which the step gets an event, in
 fp32 and in bf16, where two orders of the same sums make up to 0.02."""
+FAULTY_SHARE, MAX_FAULTY = 0.5, 3
+"""So many steps in a row in which reward code failed on more than this share of the completions
+pause the run, and so does one in which it failed on all."""
 MAX_SKIPPED = 3
 """So many updates left out in a row pause the run: more steps would not mend it."""
 
@@ -42,10 +47,11 @@ class Trainer:
         on_step: OnStep | None = None,
     ) -> None:
         self.run, self.worker = run, worker
-        self.start, self.skipped = 0, 0
+        self.start = self.skipped = self.faulty = 0
         if resume_from is not None:
             position = checkpoint.read_position(resume_from)
             self.start, self.skipped = position.step, position.skipped_in_row
+            self.faulty = position.faulty_in_row
         self.step = self.start
         report = on_step or (lambda state, metrics: None)
         self.journal = Journal(run, self.step, config.num_steps, truncate_after, report)
@@ -88,39 +94,67 @@ class Trainer:
                 self._save()
 
     def _stats(self, step: int, done: Step) -> StepStats:
-        events = done.events + self._watch(done.nonfinite, done.drift)
+        events = [*done.events, *self._watch_numbers(step, done)]
+        events += self._watch_rewards(step, done)
         return StepStats(step, done.num_tokens, self.version, done.metrics, events)
 
-    def _watch(self, nonfinite: str, drift: float) -> list[Event]:
+    def _watch_numbers(self, step: int, done: Step) -> list[Event]:
         """Events about numbers that should not be as they are; too many of them pause the run."""
         events = []
         is_half = self.worker.policy.model.dtype == torch.bfloat16
         bound = MAX_DRIFT_HALF if is_half else MAX_DRIFT
-        if drift > bound:
-            events.append(Event("logprob_drift", {"mean_abs_nats": drift, "bound": bound}))
-        self.skipped = self.skipped + 1 if nonfinite else 0
-        if nonfinite:
-            message = f"the {nonfinite} was not finite; the rest of this update was left out"
+        if done.drift > bound:
+            events.append(Event("logprob_drift", {"mean_abs_nats": done.drift, "bound": bound}))
+        self.skipped = self.skipped + 1 if done.nonfinite else 0
+        if done.nonfinite:
+            message = f"the {done.nonfinite} was not finite; the rest of this update was left out"
             events.append(Event("nonfinite", {"message": message, "in_row": self.skipped}))
         if self.skipped >= MAX_SKIPPED:
-            self.control.paused, self.skipped = True, 0
-            message = f"{MAX_SKIPPED} updates in a row were not finite; "
-            message += "lower optim.learning_rate, then continue"
-            self.journal.state.message = message
-            events.append(Event("status", {"status": "paused", "message": message}))
+            self.skipped = 0
+            why = f"{MAX_SKIPPED} updates in a row were not finite; "
+            events.append(self._pause(step, why + "lower optim.learning_rate, then continue"))
         return events
+
+    def _watch_rewards(self, step: int, done: Step) -> list[Event]:
+        """A reward that mostly fails teaches little or something else: that pauses the run."""
+        share = done.metrics["reward/error_fraction"]
+        self.faulty = self.faulty + 1 if share > FAULTY_SHARE else 0
+        if share < 1 and self.faulty < MAX_FAULTY:
+            return []
+        steps = f"in {self.faulty} steps in a row" if self.faulty > 1 else "in this step"
+        self.faulty = 0
+        faults = [event.detail for event in done.events if event.kind == "reward_fault"]
+        worst = max(faults, key=lambda detail: detail["count"])
+        place = f" (line {worst['line']})" if worst["line"] else ""
+        why = (
+            f"reward code failed on {share:.0%} of the completions {steps}, mostly "
+            f"{worst['function']}: {worst['message']}{place}; apply a reward that works, "
+            "then continue"
+        )
+        return [self._pause(step, why)]
+
+    def _pause(self, step: int, why: str) -> Event:
+        """Wait for a person before the next step, if there is one."""
+        if step >= self.config.num_steps:
+            return Event("notice", {"message": why})
+        self.control.paused = True
+        self.journal.state.message = why
+        return Event("status", {"status": "paused", "message": why})
 
     # --- around the loop -----------------------------------------------------------------------
 
     def _begin(self) -> None:
-        model = self.worker.policy.model
+        model, protection = self.worker.policy.model, probe()
         self.journal.begin(
             engine=self.worker.engine.name,
             model=model.config.model_type,
             num_parameters=sum(p.numel() for p in model.parameters()),
             device=str(self.worker.learner.accelerator.device),
             num_processes=self.worker.team.size,
+            sandbox=asdict(protection),
         )
+        if protection.tier != "isolated":
+            self.journal.event("notice", message=protection.sentence)
         if self.worker.engine.notice and self.config.model.engine in ("auto", "static"):
             self.journal.event("notice", message=self.worker.engine.notice)
         if training := slow_training(model):
@@ -150,6 +184,7 @@ class Trainer:
         self.worker.team.tell("rewards", functions)
         self.worker.set_rewards(functions)
         self.version = version_of(functions)
+        self.faulty = 0
 
     def _evaluate(self) -> None:
         self.journal.phase("evaluating")
@@ -163,7 +198,7 @@ class Trainer:
         """A checkpoint; a full disk costs this one and is tried again after the next step."""
         self.journal.phase("checkpoint")
         settings = self.config.model_dump(mode="json")
-        position = checkpoint.Position(self.step, self.version, settings, self.skipped)
+        position = checkpoint.Position(self.step, self.version, settings, self.skipped, self.faulty)
         try:
             path = checkpoint.save(self.run.checkpoints, self.worker.learner, position)
             checkpoint.retire(self.run.checkpoints, self.config.checkpoint.keep)

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import Literal
 
 import streamlit as st
 
 from grpo_core.runs import Command, Run
+from grpo_core.sandbox_probe import Protection, Tier, probe
 from studio import data
 
 RUNS_PAGE = "app_pages/runs.py"
@@ -25,6 +27,14 @@ CHOSEN = "runs_chosen"
 """Session key: somebody chose the runs to compare."""
 PROBLEM = "problem"
 """Session key: what went wrong with the last click, one sentence."""
+
+
+LOOKS: dict[Tier, tuple[str, Literal["green", "orange", "red"]]] = {
+    "isolated": (":material/lock:", "green"),
+    "limited": (":material/lock_open:", "orange"),
+    "off": (":material/block:", "red"),
+}
+"""Icon and colour of a sandbox's tier."""
 
 
 def cut(text: str) -> str:
@@ -129,6 +139,19 @@ def pick_step(run: Run) -> int | None:
     st.button("Latest", on_click=_go_to, args=(steps[-1],), disabled=step == steps[-1])
     _to_address("step", step)
     return step
+
+
+@st.cache_data(ttl=600, show_spinner=False)
+def _protection() -> Protection:
+    """Tried anew now and then: a person may have changed the machine."""
+    return probe()
+
+
+def show_protection() -> None:
+    """What keeps the reward code that is tried here from the rest of the machine."""
+    found = _protection()
+    icon, color = LOOKS[found.tier]
+    st.badge(found.tier.capitalize(), icon=icon, color=color, help=found.sentence)
 
 
 def nothing_yet(sentence: str) -> None:

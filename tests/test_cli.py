@@ -100,6 +100,8 @@ def test_runs_lists_them(workplace):
 def test_check_needs_no_gpu(workplace):
     facts = json.loads(studio("check", "--json", cwd=workplace, check=0).stdout)
     assert {"gpu", "torch", "bundled_model", "cpu"} <= facts.keys()
+    if sys.platform == "linux":
+        assert facts["sandbox"].startswith("Isolated: reward code cannot")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from grpo_core.config import LoraConfig, ModelConfig, RunConfig
 from grpo_core.recipe import load_recipe, section_of
 from grpo_core.records import Event, Group, Problem, Rollout
 from grpo_core.runs import Run, create_run
+from grpo_core.sandbox_probe import Protection
 from grpo_core.store import RunWriter
 from studio import (
     algorithm_form,
@@ -40,6 +41,7 @@ from studio import (
     lab,
     lab_numbers,
     scoring,
+    widgets,
 )
 
 STUDIO = Path(data.__file__).parent
@@ -543,6 +545,25 @@ def press(app: AppTest, label: str) -> AppTest:
     next(button for button in app.button if button.label == label).click().run()
     assert not app.exception, [error.value for error in app.exception]
     return app
+
+
+@pytest.mark.parametrize(
+    ("found", "color"),
+    [
+        (Protection("isolated"), "green"),
+        (Protection("limited", ("read your files", "use the network")), "orange"),
+        (Protection("off"), "red"),
+    ],
+)
+def test_the_lab_says_what_keeps_the_code_apart(
+    recorded: Run, monkeypatch: pytest.MonkeyPatch, found: Protection, color: str
+) -> None:
+    widgets._protection.clear()
+    monkeypatch.setattr(widgets, "probe", lambda: found)
+    app = open_page("reward_lab", run="bundled-1", step="20")
+    widgets._protection.clear()
+    badges = [one.value for one in app.markdown if f":{color}-badge[" in one.value]
+    assert len(badges) == 1 and found.tier.capitalize() in badges[0]
 
 
 def test_lab_begins_with_the_runs_reward(recorded: Run) -> None:

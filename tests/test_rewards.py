@@ -434,6 +434,29 @@ def test_scoring_again_replaces_what_was_there() -> None:
              "<think>a</think>", "<think>a</think>b</think>c", "b"],
             [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
         ),
+        ("exact", [" 18\n", "18.0", "it is 18"], [1.0, 0.0, 0.0]),
+        (
+            "close_number",  # the answer is 18: from 17.82 to 18.18
+            ["18.1", "17.83", "17.8", "so \\boxed{18.18}", "none", "1 or 2", "-18"],
+            [1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0],
+        ),
+        (
+            "no_repetition",  # runs of three: 1 of 1, 2 of 4, none, 1 of 8
+            ["a b c", "a b a b a b", "a b", " ".join("a" * 10)],
+            [0.0, -0.5, 0.0, -0.875],
+        ),
+        (
+            "one_script",
+            ["only this", "два слова", "ab дв", "123 + 4 = 127", "", "答案 is"],
+            [1.0, 0.0, 0.5, 1.0, 1.0, 0.5],
+        ),
+        ("matches", ["so #### 18", "#### -3\n", "#### 18 apples", "18"], [1.0, 1.0, 0.0, 0.0]),
+        (
+            "shows_steps",
+            ["Step 1: add\n step 2: halve\nStep 3", "1. a\n2) b", "- a", "First, a. Then, b.", "",
+             "2.5 apples and more\nthen we stop"],
+            [1.0, 2 / 3, 1 / 3, 1 / 3, 0.0, 0.0],
+        ),
     ],
 )  # fmt: skip
 def test_builtin(name: str, texts: list[str], values: list[float]) -> None:
@@ -442,9 +465,45 @@ def test_builtin(name: str, texts: list[str], values: list[float]) -> None:
     assert [rollout.reward for rollout in rollouts] == values
 
 
+def builtin(name: str) -> Any:
+    """The function itself, in this process."""
+    scope: dict[str, Any] = {}
+    exec((assets.assets_dir() / "rewards" / f"{name}.py").read_text(), scope)
+    return scope[name]
+
+
+def test_rewards_of_length_by_hand() -> None:
+    target = builtin("target_length")  # 100 tokens
+    assert [target("", [7] * size) for size in (0, 50, 100, 125, 200, 1000)] == [
+        0.0, 0.5, 1.0, 0.75, 0.0, 0.0,
+    ]  # fmt: skip
+    soft = builtin("soft_overlong")  # from 384 to 512 tokens
+    assert [soft("", [7] * size) for size in (0, 384, 416, 512, 600)] == [
+        0.0,
+        0.0,
+        -0.25,
+        -1.0,
+        -1.0,
+    ]
+
+
+def test_rewards_that_trl_has_too_give_its_values() -> None:
+    from trl.rewards import get_repetition_penalty_reward, get_soft_overlong_punishment
+
+    texts = ["a b c a b c a b c", "a", "", "one two three four", "x x x x y x x x x"]
+    vocabulary = sorted({word for text in texts for word in text.split()})
+    ids = [[vocabulary.index(word) for word in text.split()] for text in texts]
+    expected = get_repetition_penalty_reward(3, -1.0)(ids)
+    assert list(map(builtin("no_repetition"), texts)) == pytest.approx(expected)
+    lengths = [[0] * size for size in range(0, 700, 7)]
+    expected = get_soft_overlong_punishment(512, 128)(lengths)
+    soft = builtin("soft_overlong")
+    assert [soft("", ids) for ids in lengths] == pytest.approx(expected)
+
+
 def test_every_builtin_has_one_function_and_says_what_it_does() -> None:
     names = builtin_names()
-    assert {"accuracy", "answer_tag", "brevity", "think_first"} <= set(names)
+    assert len(names) == 12 and {"accuracy", "answer_tag", "brevity", "think_first"} <= set(names)
     functions = resolve([RewardConfig(builtin=name) for name in names])
     assert all(function.source.startswith('"""') for function in functions)
 

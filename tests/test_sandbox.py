@@ -173,7 +173,8 @@ def test_prints_are_kept_and_cut(make_pool: MakePool) -> None:
     assert [verdict.printed for verdict in verdicts[BAD + 1 :]] == [""] * (NUM - BAD - 1)
 
 
-def test_a_fork_does_not_answer_twice(make_pool: MakePool) -> None:
+def test_a_fork_does_not_answer_twice(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_process, "LOCK", False)  # else there is no fork
     text = "import os\ndef f(completion):\n    os.fork()\n    return float(completion)\n"
     pool = make_pool(text, timeout_s=5.0)
     verdicts = run(pool)
@@ -294,6 +295,9 @@ def test_what_a_worker_gets_from_us(
     target = tmp_path / "written"
     text = f"def f(completion):\n    with open({str(target)!r}, 'w') as file: file.write('x')\n"
     verdict = run(make_pool(text))[0]
+    assert verdict.outcome == "error" and target.exists() is not sandbox_process.LOCK
+    monkeypatch.setattr(sandbox_process, "LOCK", False)
+    verdict = run(make_pool(text))[0]
     assert (verdict.outcome, target.stat().st_size) == ("error", 0)
 
 
@@ -309,7 +313,8 @@ def test_it_works_after_an_exception_of_ours(make_pool: MakePool) -> None:
     assert run(pool)[0].value == 1.0
 
 
-def test_close_ends_all(make_pool: MakePool) -> None:
+def test_close_ends_all(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_process, "LOCK", False)  # else there is no fork
     text = "import os, time\nif os.fork() == 0: time.sleep(60)\ndef f(completion): return 1\n"
     others = set(psutil.Process().children(recursive=True))  # of tests that ran before
     pool = make_pool(text)

@@ -1,6 +1,7 @@
 """Whole runs of a random model of 30,000 parameters: learning, control, kill and resume."""
 
 import json
+import sys
 import threading
 import time
 
@@ -22,6 +23,7 @@ from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe, parse_config
 from grpo_core.rewards import from_source, to_dicts
 from grpo_core.runs import Command, find_run
+from grpo_core.sandbox_probe import Protection, probe
 
 SHORT = "def short(completion):\n    return -len(completion) / 50\n"
 
@@ -53,6 +55,21 @@ def test_a_run_learns_and_writes_everything_down(recipe, tmp_path):
         ]
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["step_000028", "step_000030"]
     assert load_recipe(run.config_path).num_steps == 30
+
+
+def test_a_run_says_how_its_rewards_were_kept_apart(recipe, tmp_path, monkeypatch):
+    for found in (probe(), Protection("limited", ("use the network", "start programs"))):
+        monkeypatch.setattr(trainer, "probe", lambda found=found: found)
+        _, run = train(tmp_path, found.tier, recipe, num_steps=1)
+        with RunReader(run.db_path) as reader:
+            kept = reader.meta()["sandbox"]
+            notices = [event["detail"]["message"] for event in reader.events(kinds=["notice"])]
+        assert kept == {"tier": found.tier, "gaps": list(found.gaps)}
+        if sys.platform == "linux" or found.tier == "limited":
+            assert [one for one in notices if "reward code" in one] == (
+                [found.sentence] if found.tier == "limited" else []
+            )
+    assert "being able to use the network or start programs. Run only what" in found.sentence
 
 
 def test_the_same_seed_repeats_the_run_and_another_does_not(recipe, tmp_path):
@@ -286,6 +303,78 @@ def test_faulty_completions_are_left_out_and_counted(recipe, tmp_path):
             for e in reader.events(kinds=["reward_fault"])
         )
         assert all(value < 1 for _, value in reader.series("reward/error_fraction"))
+
+
+@pytest.mark.parametrize(
+    ("body", "paused_at", "said"),
+    [
+        (
+            "f(completion):\n    raise KeyError('oh')",
+            1,
+            "reward code failed on 100% of the completions in this step, mostly f: KeyError: 'oh' "
+            "(line 2); apply a reward that works, then continue",
+        ),
+        (
+            "f(completions):\n    return [0.5, float('nan'), 'a', 'b']",
+            3,
+            "reward code failed on 75% of the completions in 3 steps in a row, mostly f: returned "
+            "str, not a number or None; apply",
+        ),
+    ],
+)
+def test_a_reward_that_mostly_fails_pauses_the_run(recipe, tmp_path, body, paused_at, said):
+    (tmp_path / "broken.py").write_text(f"def {body}\n")
+    config = parse_config({**recipe, "rewards": [{"path": str(tmp_path / "broken.py")}]})
+    thread = threading.Thread(target=launch.start, args=(tmp_path, "one", config))
+    thread.start()
+    _wait(lambda: (tmp_path / "one" / "state.json").exists())
+    run = find_run(tmp_path, "one")
+    _wait(lambda: run.status() == "paused")
+    assert run.state().step == paused_at and run.state().message.startswith(said)
+    run.send(Command("set_rewards", {"functions": to_dicts(from_source(SHORT))}))
+    run.send(Command("continue"))
+    thread.join(30)
+    assert run.status() == "completed" and run.state().message == ""
+    with RunReader(run.db_path) as reader:
+        pauses = [e for e in reader.events(kinds=["status"]) if e["detail"].get("message")]
+        assert [event["step"] for event in pauses] == [paused_at]
+        faults = dict(reader.series("reward/error_fraction"))
+        assert faults[paused_at] >= 0.75 and faults[paused_at + 1] == 0
+
+
+def test_a_resume_does_not_ask_again_for_what_was_mended(recipe, tmp_path):
+    """It repeats the step that paused the run, and then what a person did about it."""
+    (tmp_path / "broken.py").write_text("def f(completion):\n    raise KeyError\n")
+    rewards, seen = [{"path": str(tmp_path / "broken.py")}], []
+
+    def on_step(state, numbers):
+        if state.step == 1 and "train/kl" in numbers:
+            run = find_run(tmp_path, "one")
+            run.send(Command("set_rewards", {"functions": to_dicts(from_source(SHORT))}))
+            run.send(Command("continue"))
+        seen.append(state.step)
+
+    config = parse_config({**recipe, "rewards": rewards, "checkpoint": {"every": 50}})
+    with pytest.raises(RuntimeError, match="plug"):
+        launch.start(tmp_path, "one", config, _interrupt(on_step, 3))
+    run = find_run(tmp_path, "one")
+    assert not list(run.checkpoints.iterdir())
+    with RunReader(run.db_path) as reader:
+        before = [(step, value) for step, value in reader.series("reward/mean")]
+    assert launch.resume(run) == "completed"
+    with RunReader(run.db_path) as reader:
+        after = [(step, value) for step, value in reader.series("reward/mean")]
+        assert reader.series("reward/error_fraction")[0] == (1, 1.0)
+    assert before == after[:2] and [step for step, _ in before] == [2, 3]
+
+
+def test_faults_in_the_last_step_do_not_keep_a_run_from_its_end(recipe, tmp_path):
+    (tmp_path / "broken.py").write_text("def f(completion):\n    raise KeyError\n")
+    rewards = [{"path": str(tmp_path / "broken.py")}]
+    status, run = train(tmp_path, "one", recipe, rewards=rewards, num_steps=1)
+    assert status == "completed"
+    with RunReader(run.db_path) as reader:
+        assert reader.events(kinds=["notice"])[-1]["detail"]["message"].startswith("reward code")
 
 
 def test_an_update_that_is_not_finite_leaves_the_weights_alone(recipe, tmp_path, monkeypatch):

@@ -255,5 +255,7 @@ def show(run: Run, step: int | None) -> None:
 with st.container(horizontal=True, vertical_alignment="center"):
     run = widgets.pick_run()
     step = widgets.pick_step(run) if run is not None else None
+    st.space("stretch")
+    widgets.show_protection()
 if run is not None:
     show(run, step)
