@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from grpo_core import cli_look
-from grpo_core.cli_options import RUNS, RunName, RunsDir, console, quiet_libraries
+from grpo_core.cli_options import RUNS, RunName, RunsDir, console, quiet_libraries, settle_threads
 from grpo_core.config import RunConfig
 from grpo_core.reader import RunReader
 from grpo_core.recipe import change_live, load_recipe
@@ -79,6 +79,7 @@ def train(
     if leads():
         check_free(runs_dir, run_name)  # before the seconds that the next import takes
     quiet_libraries()
+    settle_threads()
     from grpo_core import launch  # noqa: PLC0415  torch and transformers
 
     console.print(f"[bold]{run_name}[/bold]  {runs_dir / run_name}")
@@ -93,6 +94,7 @@ def resume(run: RunName, runs_dir: RunsDir = RUNS) -> None:
         raise ValueError(f"{run}: is {found.status()} already")
     config = load_recipe(found.config_path)
     quiet_libraries()
+    settle_threads()
     from grpo_core import launch  # noqa: PLC0415  torch and transformers
 
     _follow(lambda on_step: launch.resume(found, on_step), config)

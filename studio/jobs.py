@@ -122,8 +122,7 @@ def _spawn(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
 
 def _environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("STREAMLIT_")}
-    # Idle OpenMP threads then sleep instead of spinning on the cores that the reward workers need.
-    return {"OMP_WAIT_POLICY": "passive", **kept, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+    return {**kept, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 
 
 def _wait_for_folder(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from grpo_core import cli_options
 from grpo_core.runs import find_run
 
 REPOSITORY = Path(__file__).parent.parent
@@ -178,3 +179,19 @@ def _wait(condition, seconds=60):
     while not condition():
         assert time.time() < limit, "waited too long"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("given", "load", "expected"),
+    [
+        ({}, 3.0, {"GOMP_SPINCOUNT": "2000"}),
+        ({}, 95.0, {"OMP_WAIT_POLICY": "PASSIVE"}),
+        ({"OMP_WAIT_POLICY": "active"}, 95.0, {"OMP_WAIT_POLICY": "active"}),
+        ({"GOMP_SPINCOUNT": "7"}, 95.0, {"GOMP_SPINCOUNT": "7"}),
+    ],
+)
+def test_threads_sleep_only_where_others_want_the_cores(monkeypatch, given, load, expected):
+    monkeypatch.setattr(cli_options.os, "environ", environment := dict(given))
+    monkeypatch.setattr(cli_options.psutil, "cpu_percent", lambda interval: load)
+    cli_options.settle_threads()
+    assert environment == expected
