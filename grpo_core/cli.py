@@ -13,12 +13,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from grpo_core import cli_look
-from grpo_core.cli_options import RUNS, RunName, RunsDir, console, quiet_libraries, settle_threads
+from grpo_core import cli_look, cli_rewards
+from grpo_core.cli_options import (
+    RUNS,
+    RunName,
+    RunsDir,
+    console,
+    leave,
+    quiet_libraries,
+    settle_threads,
+)
 from grpo_core.config import RunConfig
-from grpo_core.reader import RunReader
 from grpo_core.recipe import change_live, load_recipe
-from grpo_core.runs import Command, Run, RunState, check_free, find_run, free_name, leads
+from grpo_core.runs import Command, RunState, check_free, find_run, free_name, leads
 
 app = typer.Typer(
     add_completion=False,
@@ -27,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_look.app)
+app.add_typer(cli_rewards.app)
 
 
 def main() -> None:
@@ -187,54 +195,7 @@ def set_(
     """Change settings of a run from its next step on."""
     found = find_run(runs_dir, run)
     change_live(load_recipe(found.config_path), overrides)
-    _leave(found, Command("set", {"overrides": overrides}))
-
-
-@app.command("apply-reward")
-def apply_reward(
-    run: RunName,
-    file: Annotated[Path, typer.Argument(help="A Python file with reward functions.")],
-    runs_dir: RunsDir = RUNS,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option("--weight", help="function=weight; 1 where nothing is said."),
-    ] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the rewards in force and add these.")
-    ] = False,
-) -> None:
-    """Make the functions of FILE the run's rewards from its next step on."""
-    from grpo_core import rewards  # noqa: PLC0415  not needed by the other commands
-
-    found = find_run(runs_dir, run)
-    try:
-        source = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from None
-    functions = rewards.from_source(source, _weights(weights or []), filename=file.name)
-    if keep:
-        names = {function.name for function in functions}
-        functions = [f for f in _rewards_in_force(found) if f.name not in names] + functions
-    _leave(found, Command("set_rewards", {"functions": rewards.to_dicts(functions)}))
-
-
-def _weights(texts: list[str]) -> dict[str, float]:
-    weights = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            weights[name] = float(value)
-        except ValueError:
-            raise ValueError(f"--weight {text}: write function=number") from None
-    return weights
-
-
-def _rewards_in_force(run: Run) -> list[Any]:
-    from grpo_core.rewards import load_version  # noqa: PLC0415
-
-    with RunReader(run.db_path) as reader:
-        events = reader.events(kinds=["reward_version"])
-    return load_version(run.rewards, events[-1]["detail"]["version"]) if events else []
+    leave(found, Command("set", {"overrides": overrides}))
 
 
 @app.command()
@@ -258,12 +219,6 @@ def _send(runs_dir: Path, name: str, kind: str, what: str) -> None:
         raise ValueError(f"{name}: is {status}; there is nothing to {kind}")
     run.send(Command(kind))
     console.print(f"{name} {what}")
-
-
-def _leave(run: Run, command: Command) -> None:
-    run.send(command)
-    when = "from its next step on" if run.is_live() else f"when it goes on (it is {run.status()})"
-    console.print(f"{run.name} is changed {when}")
 
 
 if __name__ == "__main__":

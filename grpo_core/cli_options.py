@@ -10,6 +10,8 @@ import psutil
 import typer
 from rich.console import Console
 
+from grpo_core.runs import Command, Run
+
 console = Console(highlight=False)
 
 RunsDir = Annotated[
@@ -45,3 +47,10 @@ def settle_threads() -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     else:
         os.environ["GOMP_SPINCOUNT"] = "2000"  # less than 0.1 ms
+
+
+def leave(run: Run, command: Command) -> None:
+    """Put a command into the run's inbox and say when it takes effect."""
+    run.send(command)
+    when = "from its next step on" if run.is_live() else f"when it goes on (it is {run.status()})"
+    console.print(f"{run.name} is changed {when}")

@@ -54,7 +54,11 @@ class Rollout:
     """The weighted sum; None when the completion is left out of baseline and loss."""
     parts: dict[str, float | None] = field(default_factory=dict)
     error: str = ""
+    error_line: int | None = None
+    """Line of the reward file, where it is known."""
     printed: str = ""
+    reward_s: float = 0.0
+    """Seconds that its reward took."""
     correct: bool = False
     """What the task's grader says, whatever the reward says."""
     # filled by advantages.assign

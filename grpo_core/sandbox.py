@@ -194,7 +194,8 @@ class Pool:
         too_long = f"{what} took longer than {limit_s:g} s"
         message = too_long if outcome == "timeout" else f"the worker process {how}"
         line, trace = own_frames(worker.last_words, filename)
-        verdict = Verdict(outcome, message=message, line=line, trace=trace)
+        seconds = time.monotonic() - worker.since
+        verdict = Verdict(outcome, message=message, line=line, trace=trace, seconds=seconds)
         if kind != "load":
             behind = [owed.call for owed in worker.owed if owed.call != call]
             batch.pending.extendleft(reversed(behind))
@@ -257,7 +258,7 @@ class _Batch:
         if self._killed[function] == GIVE_UP_AFTER and not self._answered[function]:
             why = f"not called: all {GIVE_UP_AFTER} calls before it ended so: {verdict.message}"
             unlucky = [call for call in self.pending if self.calls[call].function == function]
-            self._drop(unlucky, replace(verdict, message=why, tried=False))
+            self._drop(unlucky, replace(verdict, message=why, seconds=0.0, tried=False))
 
     def drop_file(self, filename: str, verdict: Verdict) -> None:
         """A file did not load; its functions are not called in this batch."""

@@ -54,6 +54,8 @@ class Verdict:
     trace: str = ""
     printed: str = ""
     """What the call printed; of a batch call, with its first completion."""
+    seconds: float = 0.0
+    """Of the call, as the worker says; in batch form a completion's share of it."""
     tried: bool = True
     """False when the function was not called: its file did not load, or it was given up."""
 
@@ -183,12 +185,17 @@ def _plain(value: Any) -> Any:
 
 def read_verdicts(frame: dict[str, Any], num: int) -> list[Verdict]:
     match frame:
-        case {"fault": _, "printed": str(printed)}:
+        case {"fault": _, "printed": str(printed), "seconds": float(seconds)}:
             verdicts = [read_fault(frame)] * num
-        case {"verdicts": list(items), "printed": str(printed)} if len(items) == num > 0:
+        case {"verdicts": list(items), "printed": str(printed), "seconds": float(seconds)} if (
+            len(items) == num > 0
+        ):
             verdicts = [_verdict(item) for item in items]
         case _:
             raise BrokenWorkerError
+    if not 0 <= seconds < math.inf:
+        raise BrokenWorkerError
+    verdicts = [replace(verdict, seconds=seconds / num) for verdict in verdicts]
     if printed:
         verdicts[0] = replace(verdicts[0], printed=printed)
     return verdicts

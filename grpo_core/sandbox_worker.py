@@ -7,7 +7,7 @@ the first frame:
     {"nonce"}                              no answer
     {"load": {text, filename, functions}}  {} or {fault}
     {"groups", "calls"}                    {} when decoded, then for each call {verdicts, printed}
-                                           or {fault, printed}
+                                           or {fault, printed}, both with their seconds
 
 Imports the standard library alone, so that it starts fast and a user's file meets a clean slate.
 """
@@ -30,6 +30,7 @@ import signal
 import struct
 import sys
 import tempfile
+import time
 import traceback
 import types
 from collections.abc import Mapping
@@ -142,13 +143,18 @@ class Worker:
     def run(self, function: Function, group: dict[str, Any], items: list[int]) -> dict[str, Any]:
         """Call a function on one completion, or on all of `items` in batch form."""
         sys.stdout = sys.stderr = self.printed
+        started = time.perf_counter()
         try:
             value = function.call(**arguments(function, group, items))
             verdicts = judge_batch(value, len(items)) if function.batch else [judge(value)]
+            said: dict[str, Any] = {"verdicts": verdicts}
         except BaseException as error:
-            fault = describe(error, function.filename, function.line)
-            return {"fault": fault, "printed": self.printed.take()}
-        return {"verdicts": verdicts, "printed": self.printed.take()}
+            said = {"fault": describe(error, function.filename, function.line)}
+        return {
+            **said,
+            "printed": self.printed.take(),
+            "seconds": time.perf_counter() - started,
+        }
 
 
 def arguments(function: Function, group: dict[str, Any], items: list[int]) -> dict[str, Any]:

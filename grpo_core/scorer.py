@@ -132,6 +132,8 @@ class Scorer:
         rollout.error = "\n".join(
             _sentence(name, shown, verdict) for name, shown, verdict in faults
         )
+        rollout.error_line = faults[0][2].line if faults else None
+        rollout.reward_s = sum(verdict.seconds for verdict in said)
         rollout.reward = sum(terms) if terms and not faults else None
         rollout.outcome = faults[0][2].outcome if faults else "ok" if terms else "abstain"
         return faults

@@ -12,10 +12,10 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
+from grpo_core import reward_test
 from grpo_core.reader import RunReader
-from grpo_core.records import Event, Group, Problem, Rollout
+from grpo_core.records import Event, Group
 from grpo_core.rewards import RewardFunction, version_of
 from grpo_core.runs import Run
 from grpo_core.scorer import Scorer
@@ -106,30 +106,6 @@ def stored_groups(run: Run, step: int) -> list[Group]:
     column = config.data.question_column if config else "question"
 
     def query(reader: RunReader) -> list[Group]:
-        groups: list[Group] = []
-        num = 0
-        for summary in reader.group_summaries(step):
-            num += summary["num"]
-            if groups and num > MAX_COMPLETIONS:
-                break
-            stored = reader.group(summary["id"])
-            if stored is not None:
-                groups.append(_to_group(reader, stored, column))
-        return groups
+        return reward_test.stored_groups(reader, step, column, MAX_COMPLETIONS)
 
     return data.read(run, query, [])
-
-
-def _to_group(reader: RunReader, stored: dict[str, Any], column: str) -> Group:
-    row = stored["row"]
-    problem = Problem(stored["problem_id"], str(row.get(column, "")), stored["answer"], row)
-    rollouts = []
-    for one in stored["rollouts"]:
-        trace = reader.trace(one["id"])
-        # The length is always right; the ids themselves are kept for some groups only.
-        ids = trace[0] if trace else [-1] * one["num_tokens"]
-        rollout = Rollout(ids, [], one["text"], one["finish"])
-        rollout.reward, rollout.correct = one["reward"], one["correct"]
-        rollout.parts = one["parts"]
-        rollouts.append(rollout)
-    return Group(problem, stored["prompt"], [], rollouts)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from grpo_core import cli_options
+from grpo_core import cli_options, reward_test
+from grpo_core.reward_test import read_groups
 from grpo_core.runs import find_run
 
 REPOSITORY = Path(__file__).parent.parent
@@ -120,6 +122,10 @@ def test_check_needs_no_gpu(workplace):
         (["set", "done", "seed=3"], "seed: cannot be changed while the run goes on"),
         (["apply-reward", "done", "missing.py"], "missing.py: cannot be read"),
         (["groups", "done", "--step", "9"], "done: has no step 9; the newest is 3"),
+        (["reward-test", "digits.py"], "either --run RUN or --data FILE.jsonl"),
+        (["reward-test", "digits.py", "--run", "done", "--step", "9"], "has no step 9; the newest"),
+        (["reward-test", "missing.py", "--run", "done"], "missing.py: cannot be read"),
+        (["reward-test", "digits.py", "--data", "no.jsonl"], "no.jsonl: cannot be read: No such"),
         (["metrics", "done", "--format", "xml"], "--format xml: expected csv or jsonl"),
     ],
 )  # fmt: skip
@@ -129,6 +135,97 @@ def test_bad_input_is_one_sentence_and_exit_code_2(workplace, arguments, message
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.startswith("error: ")
     assert sorted(p.name for p in (workplace / "runs").iterdir()) == before
+
+
+def test_reward_test_on_a_file(workplace):
+    """Rows of two prompts; the batch function sees each prompt's rows together."""
+    (workplace / "two.py").write_text(
+        "def near(completion, answer, unit):\n"
+        "    print('seen', unit)\n"
+        "    return 1.0 / (1 + abs(int(completion) - int(answer)))\n"
+        "\n"
+        "def first(completions, prompts):\n"
+        "    assert len(set(prompts)) == 1\n"
+        "    return [len(completions)] + [None] * (len(completions) - 1)\n"
+    )
+    rows = [
+        {"prompt": "3 + 4", "completion": "7", "answer": 7, "unit": "m"},
+        {"prompt": "3 + 4", "completion": "9", "answer": 7, "unit": "m"},
+        {"prompt": "1 + 1", "completion": [{"role": "assistant", "content": "two"}],
+         "answer": "2", "unit": "\ud800"},
+    ]  # fmt: skip
+    lines = [json.dumps(row) for row in rows]
+    (workplace / "rows.jsonl").write_text("\n".join(lines) + "\n\n")
+    arguments = ("reward-test", "two.py", "--data", "rows.jsonl", "--weight", "first=0.5")
+    found = json.loads(studio(*arguments, "--json", cwd=workplace, check=0).stdout)
+    assert found["functions"] == ["near", "first"]
+    assert found["tier"] == ("isolated" if sys.platform == "linux" else "limited")
+    one, two, three = found["completions"]
+    assert (one["outcome"], one["reward"], one["parts"]) == ("ok", 2.0, {"near": 1.0, "first": 2.0})
+    assert (two["reward"], two["parts"]["first"]) == (pytest.approx(1 / 3), None)
+    assert one["printed"] == "seen m" and one["error"] is None and 0 < one["seconds"] < 1
+    assert (three["outcome"], three["reward"], three["text"]) == ("error", None, "two")
+    assert three["error"]["line"] == 3 and "near: ValueError: invalid" in three["error"]["message"]
+    shown = studio(*arguments, cwd=workplace, check=0).stdout
+    assert "3 completions  mean 1.167, from 0.333 to 2.000  1 fault" in " ".join(shown.split("\n"))
+
+
+def test_reward_test_on_a_run_gives_what_the_run_gave(workplace):
+    stored = json.loads(studio("groups", "done", "--step", "2", "--json", cwd=workplace).stdout)
+    expected = [one["reward"] for group in stored for one in group["completions"]]
+    arguments = ("reward-test", "digits.py", "--run", "done", "--step", "2", "--json")
+    found = json.loads(studio(*arguments, cwd=workplace, check=0).stdout)
+    assert [one["reward"] for one in found["completions"]] == expected
+    newest = json.loads(studio(*arguments[:4], "--json", cwd=workplace, check=0).stdout)
+    last = json.loads(studio("groups", "done", "--step", "3", "--json", cwd=workplace).stdout)
+    assert [one["text"] for one in newest["completions"]] == [
+        one["text"] for group in last for one in group["completions"]
+    ]
+
+
+def test_a_hanging_reward_is_told_apart(workplace):
+    (workplace / "hangs.py").write_text(
+        "def f(completion):\n    while completion == 'b':\n        pass\n    return 1\n"
+    )
+    rows = [json.dumps({"prompt": "p", "completion": text}) for text in "abc"]
+    (workplace / "abc.jsonl").write_text("\n".join(rows))
+    arguments = ("reward-test", "hangs.py", "--data", "abc.jsonl", "--timeout", "0.5", "--json")
+    found = json.loads(studio(*arguments, cwd=workplace, check=0).stdout)["completions"]
+    assert [one["outcome"] for one in found] == ["ok", "timeout", "ok"]
+    assert found[1]["error"]["line"] in (2, 3) and 0.5 <= found[1]["seconds"] < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "rows.jsonl: has no rows"),
+        (
+            '{"prompt": "p", "completion": "c"}\n{"prompt": "p"}',
+            "rows.jsonl, line 2: needs an object",
+        ),
+        ("[1]", "line 1: needs an object with `prompt` and `completion`"),
+        ("{nonsense", "line 1: is not JSON"),
+        ("[" * 100_000, "line 1: is not JSON"),
+        ('{"prompt": 3, "completion": "c"}', "line 1: `prompt` is neither a text nor a list"),
+        (
+            '{"prompt": "p", "completion": "c", "completion_ids": ["a"]}',
+            "line 1: `completion_ids` is not a list of whole numbers",
+        ),
+        (b"\xff\xfe", "rows.jsonl: is not UTF-8"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, text, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_groups(path)
+
+
+def test_a_line_without_an_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reward_test, "MAX_LINE", 50)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "' + "x" * 100)
+    with pytest.raises(ValueError, match="line 1: is longer than 50 characters"):
+        read_groups(tmp_path / "rows.jsonl")
 
 
 def test_a_reward_with_a_syntax_error_is_refused_with_its_line(workplace):

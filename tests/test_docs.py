@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from grpo_core import cli, cli_look
+from grpo_core import cli, cli_look, cli_rewards
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,9 +24,10 @@ def test_the_tree_names_no_file_that_is_not_there():
 
 
 def test_every_command_is_mentioned():
-    commands = [*cli.app.registered_commands, *cli_look.app.registered_commands]
+    apps = (cli.app, cli_look.app, cli_rewards.app)
+    commands = [command for app in apps for command in app.registered_commands]
     names = [command.name or command.callback.__name__ for command in commands]
-    assert len(names) >= 13
+    assert len(names) >= 14
     for name in names:
         assert re.search(rf"\b{re.escape(name.rstrip('_'))}\b", README), name
 

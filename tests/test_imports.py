@@ -32,6 +32,7 @@ LIGHT = {
     "sandbox": {"sandbox_process"},
     "sandbox_probe": {"sandbox"},
     "scorer": {"records", "rewards", "sandbox", "sandbox_process"},
+    "reward_test": {"reader", "records", "rewards", "sandbox_probe", "scorer"},
     "store": {"records", "traces"},
     "reader": {"records", "traces"},
 }

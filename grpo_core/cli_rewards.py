@@ -1,0 +1,154 @@
+"""The commands about reward functions: reward-test, apply-reward."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import typer
+from rich.table import Column, Table
+from rich.text import Text
+
+from grpo_core import rewards
+from grpo_core.cli_options import RUNS, AsJson, RunName, RunsDir, console, leave
+from grpo_core.reader import RunReader
+from grpo_core.recipe import load_recipe
+from grpo_core.records import Group
+from grpo_core.reward_test import read_groups, report, stored_groups
+from grpo_core.rewards import RewardFunction
+from grpo_core.runs import Command, Run, find_run
+from grpo_core.sandbox_probe import Protection, probe
+
+app = typer.Typer()
+MAX_SHOWN = 40
+"""Completions of the table."""
+
+File = Annotated[Path, typer.Argument(help="A Python file of reward functions.")]
+Weights = Annotated[
+    list[str] | None, typer.Option("--weight", help="function=number; 1 where nothing is said.")
+]
+
+
+@app.command("reward-test")
+def reward_test(
+    file: File,
+    run: Annotated[str | None, typer.Option(help="A run with completions.")] = None,
+    step: Annotated[int | None, typer.Option(help="Which step; the newest if not said.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A JSONL file: prompt, completion, any columns.")
+    ] = None,
+    weights: Weights = None,
+    completion_format: Annotated[
+        str, typer.Option("--format", help="text, or messages for TRL's conversational form.")
+    ] = "text",
+    timeout: Annotated[float, typer.Option(help="Seconds for each call.", min=0.01)] = 2.0,
+    runs_dir: RunsDir = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """What the functions of FILE give to completions, in the sandbox that training uses."""
+    if (run is None) == (data is None):
+        raise ValueError("say where completions come from: either --run RUN or --data FILE.jsonl")
+    if completion_format not in ("text", "messages"):
+        raise ValueError(f"--format {completion_format}: expected text or messages")
+    functions = _functions(file, weights, completion_format)
+    if data is not None:
+        groups, step = read_groups(data), 0
+    else:
+        assert run is not None
+        groups, step = _of_run(find_run(runs_dir, run), step)
+    protection = probe()
+    found = report(functions, groups, step, timeout, protection)
+    if as_json:
+        print(json.dumps(found, indent=2))  # ASCII: a text may hold half of a character
+    else:
+        _print(found, protection)
+
+
+def _functions(file: Path, weights: list[str] | None, form: str = "text") -> list[RewardFunction]:
+    try:
+        source = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from None
+    try:
+        return rewards.from_source(source, _weights(weights or []), file.name, form)
+    except ValueError as error:
+        said = str(error)
+        raise ValueError(said if file.name in said else f"{file.name}, {said}") from None
+
+
+def _weights(texts: list[str]) -> dict[str, float]:
+    weights = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise ValueError(f"--weight {text}: write function=number") from None
+    return weights
+
+
+def _of_run(run: Run, step: int | None) -> tuple[list[Group], int]:
+    if not run.db_path.exists():
+        raise ValueError(f"{run.name}: has written nothing yet (it is {run.status()})")
+    column = load_recipe(run.config_path).data.question_column
+    with RunReader(run.db_path) as reader:
+        last = reader.last_step()
+        wanted = last if step is None else step
+        groups = stored_groups(reader, wanted, column) if wanted is not None else []
+    if not groups or wanted is None:
+        newest = f"; the newest is {last}" if last else ""
+        raise ValueError(f"{run.name}: has no step {step or 1}{newest}")
+    return groups, wanted
+
+
+def _print(found: dict[str, Any], protection: Protection) -> None:
+    completions = found["completions"]
+    last = Column("completion", no_wrap=True, overflow="ellipsis")
+    table = Table("reward", *found["functions"], "ms", "", last, box=None)
+    for one in completions[:MAX_SHOWN]:
+        parts = [_short(one["parts"][name]) for name in found["functions"]]
+        said = one["error"]["message"] if one["error"] else repr(one["text"])
+        outcome = "" if one["outcome"] == "ok" else one["outcome"]
+        milliseconds = f"{1000 * one['seconds']:.1f}"
+        cells = [_short(one["reward"]), *parts, milliseconds, outcome, said]
+        table.add_row(*(Text(cell) for cell in cells))  # as text: what is in it is not markup
+    console.print(table)
+    if len(completions) > MAX_SHOWN:
+        console.print(f"… and {len(completions) - MAX_SHOWN} more; --json shows all")
+    given = [one["reward"] for one in completions if one["reward"] is not None]
+    mean = f"mean {fmean(given):.3f}, from {min(given):.3f} to {max(given):.3f}" if given else ""
+    faults = sum(one["error"] is not None for one in completions)
+    console.print(f"{len(completions)} completions  {mean}  {faults} fault{'s' * (faults != 1)}")
+    console.print(protection.sentence)
+
+
+def _short(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
+
+
+@app.command("apply-reward")
+def apply_reward(
+    run: RunName,
+    file: File,
+    runs_dir: RunsDir = RUNS,
+    weights: Weights = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the rewards in force and add these.")
+    ] = False,
+) -> None:
+    """Make the functions of FILE the run's rewards from its next step on."""
+    found = find_run(runs_dir, run)
+    functions = _functions(file, weights)
+    if keep:
+        names = {function.name for function in functions}
+        functions = [f for f in _in_force(found) if f.name not in names] + functions
+    leave(found, Command("set_rewards", {"functions": rewards.to_dicts(functions)}))
+
+
+def _in_force(run: Run) -> list[RewardFunction]:
+    with RunReader(run.db_path) as reader:
+        events = reader.events(kinds=["reward_version"])
+    version = events[-1]["detail"]["version"] if events else None
+    return rewards.load_version(run.rewards, version) if version else []
