@@ -105,8 +105,9 @@ def _of_run(run: Run, step: int | None) -> tuple[list[Group], int]:
 
 def _print(found: dict[str, Any], protection: Protection) -> None:
     completions = found["completions"]
-    last = Column("completion", no_wrap=True, overflow="ellipsis")
-    table = Table("reward", *found["functions"], "ms", "", last, box=None)
+    heads = [Column(head, no_wrap=True) for head in ("reward", *found["functions"], "ms", "")]
+    last = Column("completion", no_wrap=True, overflow="ellipsis", ratio=1)
+    table = Table(*heads, last, box=None, expand=True)
     for one in completions[:MAX_SHOWN]:
         parts = [_short(one["parts"][name]) for name in found["functions"]]
         said = one["error"]["message"] if one["error"] else repr(one["text"])
