@@ -1,8 +1,8 @@
 """Reward functions: where they come from and how they are kept.
 
 A reward file holds top-level functions with a parameter `completion` (called once a completion) or
-`completions` (TRL's batch form, called once a group). Nothing here executes one: files are parsed,
-and run in the workers of `sandbox.py` (see `scorer.py`).
+`completions` (TRL's batch form, called once a group), or names of others that it brings in. Nothing
+here executes one: files are parsed, and run in the workers of `sandbox.py` (see `scorer.py`).
 """
 
 from __future__ import annotations
@@ -60,14 +60,8 @@ def find_functions(source: str) -> list[str]:
 
 def batch_forms(source: str) -> dict[str, bool]:
     """By name, whether a reward function takes a whole group."""
-    try:
-        body = ast.parse(source).body
-    except SyntaxError as error:
-        raise ValueError(f"line {error.lineno or 1}: {error.msg}") from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"line 1: {error or 'nested too deeply'}") from None
     forms = {}
-    for node in body:
+    for node in _statements(source):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             given = node.args
             names = {a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
@@ -79,6 +73,28 @@ def batch_forms(source: str) -> dict[str, bool]:
 def builtin_names() -> list[str]:
     """Names of the rewards that ship with the product."""
     return sorted(path.stem for path in (assets_dir() / "rewards").glob("*.py"))
+
+
+def brought_in(source: str) -> list[str]:
+    """Names that a file imports or assigns. What they are shows only when it is executed, so they
+    are reward functions only where they are asked for by name, and then in TRL's batch form: such
+    as what `from trl.rewards import …` or `penalty = get_repetition_penalty_reward()` gives."""
+    names = []
+    for node in _statements(source):
+        if isinstance(node, ast.ImportFrom):
+            names += [alias.asname or alias.name for alias in node.names]
+        elif isinstance(node, ast.Assign):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return names
+
+
+def _statements(source: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(source).body
+    except SyntaxError as error:
+        raise ValueError(f"line {error.lineno or 1}: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"line 1: {error or 'nested too deeply'}") from None
 
 
 def resolve(configs: Sequence[RewardConfig]) -> list[RewardFunction]:
@@ -94,7 +110,7 @@ def resolve(configs: Sequence[RewardConfig]) -> list[RewardFunction]:
         except (ValueError, SyntaxError) as error:
             raise ValueError(f"{key}: {path.name}, {error}") from None
         name = config.function or (names[0] if len(names) == 1 else "")
-        if name not in names:
+        if name not in names and name not in brought_in(source):
             raise ValueError(f"rewards.{index}.function: {_choice(path.name, names)}")
         shape = config.completion_format
         found.append(RewardFunction(name, source, name, config.weight, shape, path.name))
@@ -122,11 +138,13 @@ def from_source(
     filename: str = "reward.py",
     completion_format: str = "text",
 ) -> list[RewardFunction]:
-    """All functions of a file; `weights` by name, 1 where it says nothing.
+    """All functions of a file, and those that it brings in and `weights` names; weights are 1
+    where it says nothing.
 
     Raises ValueError where the file does not parse, has no function, or lacks a weighted one.
     """
     names, weights = find_functions(source), weights or {}
+    names += [name for name in brought_in(source) if name in weights and name not in names]
     if not names or not set(weights) <= set(names):
         raise ValueError(_choice(filename, names))
     return [
@@ -175,7 +193,7 @@ def from_dicts(dicts: Any) -> list[RewardFunction]:
         raise ValueError(f"{place}: {first['msg']}") from None
     for index, function in enumerate(functions):
         names = find_functions(function.source)
-        if function.function not in names:
+        if function.function not in [*names, *brought_in(function.source)]:
             choice = _choice(function.filename, names)
             raise ValueError(f"functions.{index}.function: {choice}")
     return _with_unique_names(functions)

@@ -141,7 +141,7 @@ class Scorer:
 
 def _is_batch(function: RewardFunction) -> bool:
     try:
-        return batch_forms(function.source).get(function.function, False)
+        return batch_forms(function.source).get(function.function, True)  # see `brought_in`
     except ValueError:
         return False  # it does not parse; loading it will say so for each completion
 

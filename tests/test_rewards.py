@@ -501,6 +501,63 @@ def test_rewards_that_trl_has_too_give_its_values() -> None:
     assert [soft("", ids) for ids in lengths] == pytest.approx(expected)
 
 
+TRL = """
+from trl.rewards import accuracy_reward, get_cosine_scaled_reward, think_format_reward
+from trl.rewards import get_repetition_penalty_reward as repetition, reasoning_accuracy_reward
+from trl.rewards import get_soft_overlong_punishment
+
+cosine = get_cosine_scaled_reward(max_len=40)
+repeats = repetition(ngram_size=2)
+overlong = get_soft_overlong_punishment(max_completion_len=30, soft_punish_cache=20)
+"""
+TRL_NAMES = [
+    "accuracy_reward", "think_format_reward", "reasoning_accuracy_reward",
+    "cosine", "repeats", "overlong",
+]  # fmt: skip
+"""In the order of the file."""
+
+
+def test_trls_functions_run_unchanged_and_give_trls_values() -> None:
+    texts = [
+        "<think>6 times 7</think> It is $\\boxed{42}$.", "So $\\boxed{41}$ it is.", "$42$", "no",
+        "<think>a</think><think>b</think> $\\boxed{42}$", "<think>never closed $\\boxed{42}$",
+    ]  # fmt: skip
+    ids = [[7, 8] * length for length in (3, 20, 1, 8, 12, 15)]
+    problem = Problem("p", "q", "42", {"solution": "$42$"})
+    rollouts = [Rollout(one, [], text, "stop") for text, one in zip(texts, ids, strict=True)]
+    functions = from_source(TRL, dict.fromkeys(TRL_NAMES, 1.0), completion_format="messages")
+    assert [function.name for function in functions] == TRL_NAMES
+    groups = [Group(problem, "<q>", [], rollouts)]
+    with Scorer(functions, 20.0) as scorer:
+        assert scorer.score(groups, 1) == []
+
+    scope: dict[str, Any] = {}
+    exec(TRL, scope)
+    given = {
+        "completions": [[{"role": "assistant", "content": text}] for text in texts],
+        "prompts": [[{"role": "user", "content": "q"}]] * len(texts),
+        "completion_ids": ids,
+        "solution": ["$42$"] * len(texts),
+    }
+    for name in TRL_NAMES:
+        expected = scope[name](**given)
+        assert [one.parts[name] for one in rollouts] == expected, name
+        assert len(set(expected)) > 1, name
+    assert from_dicts(to_dicts(functions)) == functions
+
+
+def test_what_a_file_brings_in_is_a_reward_only_where_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.py"
+    path.write_text(TRL + "\ndef own(completion):\n    return 1\n")
+    (function,) = resolve([RewardConfig(path=str(path))])
+    assert function.name == "own"
+    (function,) = resolve([RewardConfig(path=str(path), function="overlong")])
+    assert function.name == "overlong"
+    with pytest.raises(ValueError, match=r"rewards.0.function: name one of .* r.py: own"):
+        resolve([RewardConfig(path=str(path), function="nothing")])
+    assert [one.name for one in from_source(path.read_text())] == ["own"]
+
+
 def test_every_builtin_has_one_function_and_says_what_it_does() -> None:
     names = builtin_names()
     assert len(names) == 12 and {"accuracy", "answer_tag", "brevity", "think_first"} <= set(names)
