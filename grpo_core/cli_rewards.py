@@ -122,6 +122,8 @@ def _print(found: dict[str, Any], protection: Protection) -> None:
     mean = f"mean {fmean(given):.3f}, from {min(given):.3f} to {max(given):.3f}" if given else ""
     faults = sum(one["error"] is not None for one in completions)
     console.print(f"{len(completions)} completions  {mean}  {faults} fault{'s' * (faults != 1)}")
+    for warning in found["warnings"]:
+        console.print(f"! {warning['message']} {warning['remedy']}", markup=False)
     console.print(protection.sentence)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from grpo_core.grading import grade
 from grpo_core.reader import RunReader
 from grpo_core.records import Group, Problem, Rollout
+from grpo_core.reward_advice import advise, advise_gold, gold_groups
 from grpo_core.rewards import RewardFunction
 from grpo_core.sandbox_probe import Protection
 from grpo_core.scorer import Scorer
@@ -74,6 +77,8 @@ def read_groups(path: Path) -> list[Group]:
         answer = columns.get("answer")
         problem = Problem(str(len(groups)), prompt, "" if answer is None else str(answer), columns)
         rollouts = [Rollout(ids, [], text, "stop") for _, _, text, ids in members]
+        for rollout in rollouts:
+            rollout.correct = bool(problem.answer) and grade(rollout.text, problem.answer)
         groups.append(Group(problem, prompt, [], rollouts))
     return groups
 
@@ -120,14 +125,19 @@ def report(
     timeout_s: float,
     protection: Protection,
 ) -> dict[str, Any]:
-    """One JSON object: `functions`, the sandbox's `tier`, and `completions` in input order."""
+    """One JSON object: `functions`, the sandbox's `tier`, `completions` in input order, and
+    `warnings`, why the reward cannot teach well."""
+    gold = gold_groups(groups)
     with Scorer(functions, timeout_s) as scorer:
         scorer.score(groups, step)
+        scorer.score(gold, step)
+    warnings = [*advise(groups, functions), *advise_gold(groups, gold)]
     return {
         "functions": [function.name for function in functions],
         "tier": protection.tier,
         "gaps": list(protection.gaps),
         "completions": [_completion(one) for group in groups for one in group.rollouts],
+        "warnings": [asdict(one) for one in warnings],
     }
 
 

@@ -5,7 +5,7 @@ completions, and the trainer's answer to a change.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -16,6 +16,7 @@ from grpo_core.advantages import is_flat
 from grpo_core.algorithm_config import AlgorithmConfig
 from grpo_core.reader import RunReader
 from grpo_core.records import Event, Group
+from grpo_core.reward_advice import Advice, advise, advise_gold, gold_groups
 from grpo_core.runs import Run
 from studio import charts, data, lab_numbers, scoring, widgets
 
@@ -23,6 +24,18 @@ EXAMPLE = '''def reward(completion, answer):
     """One number for one completion; parameters are asked for by name."""
     return 1.0 if answer in completion else 0.0
 '''
+
+TITLES = {
+    "constant": "Nothing to compare",
+    "flat": "Few groups teach",
+    "saturated": "Little left to learn",
+    "sparse": "Success is too rare",
+    "dominated": "One part decides",
+    "length": "Follows the length",
+    "template": "The prompt has begun it",
+    "gold": "Being wrong pays",
+}
+"""Of the advice on rewards that cannot teach."""
 
 
 @dataclass
@@ -50,6 +63,7 @@ class Trial:
     flat_after: int
     about: str
     """What the advantages are."""
+    advice: list[Advice] = field(default_factory=list)
     error: str = ""
 
 
@@ -96,9 +110,10 @@ def try_out(run: Run, step: int, source: str, functions: list[rewards.RewardFunc
     try:
         timeout_s = config.sandbox.timeout_s if config else 2.0
         scored = scoring.bench().score(functions, groups, step, timeout_s)
+        gold = scoring.bench().score(functions, gold_groups(groups), step, timeout_s)
     except Exception as error:
         # The sandbox itself failed; the page shows why and stays.
-        return Trial(run.name, step, source, pd.DataFrame(), [], 0.0, 0, 0, about, str(error))
+        return Trial(run.name, step, source, pd.DataFrame(), [], 0.0, 0, 0, about, [], str(error))
     weights = {function.name: function.weight for function in functions}
     after = lab_numbers.scores_of(scored.groups, weights)
     return Trial(
@@ -111,6 +126,7 @@ def try_out(run: Run, step: int, source: str, functions: list[rewards.RewardFunc
         _num_flat(before.rewards_PG),
         _num_flat(after.rewards_PG),
         about,
+        [*advise(scored.groups, functions), *advise_gold(scored.groups, gold.groups)],
     )
 
 
@@ -193,6 +209,12 @@ def show_trial(trial: Trial | None, run: Run, step: int | None) -> None:
             if fault.traceback:
                 with st.expander("Where"):
                     st.code(fault.traceback, language=None)
+    for advice in trial.advice:
+        with st.container(border=True, gap="xsmall"):
+            title = TITLES.get(advice.kind, advice.kind)
+            st.badge(title, icon=":material/lightbulb:", color="orange")
+            st.text(advice.message)
+            st.caption(advice.remedy)
     _show_table(trial)
 
 

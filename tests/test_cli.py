@@ -195,6 +195,16 @@ def test_a_hanging_reward_is_told_apart(workplace):
     assert found[1]["error"]["line"] in (2, 3) and 0.5 <= found[1]["seconds"] < 2
 
 
+def test_reward_test_warns_of_a_reward_that_cannot_teach(workplace):
+    (workplace / "flat.py").write_text("def f(completion):\n    return 0.5\n")
+    rows = [json.dumps({"prompt": "p", "completion": text, "answer": "a"}) for text in "abcdefgh"]
+    (workplace / "eight.jsonl").write_text("\n".join(rows))
+    arguments = ("reward-test", "flat.py", "--data", "eight.jsonl")
+    (one,) = json.loads(studio(*arguments, "--json", cwd=workplace, check=0).stdout)["warnings"]
+    assert one["kind"] == "constant" and one["message"].startswith("Every completion gets 0.5")
+    assert "! Every completion gets 0.5" in studio(*arguments, cwd=workplace, check=0).stdout
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

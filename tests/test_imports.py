@@ -32,7 +32,10 @@ LIGHT = {
     "sandbox": {"sandbox_process"},
     "sandbox_probe": {"sandbox"},
     "scorer": {"records", "rewards", "sandbox", "sandbox_process"},
-    "reward_test": {"reader", "records", "rewards", "sandbox_probe", "scorer"},
+    "reward_advice": {"advantages", "records", "rewards"},
+    "reward_test": {
+        *("grading", "reader", "records", "reward_advice", "rewards", "sandbox_probe", "scorer"),
+    },
     "store": {"records", "traces"},
     "reader": {"records", "traces"},
 }

@@ -547,6 +547,16 @@ def press(app: AppTest, label: str) -> AppTest:
     return app
 
 
+def test_the_lab_says_why_a_reward_cannot_teach(recorded: Run) -> None:
+    app = press(lab_with("def f(completion):\n    return 0.5\n"), "Try it")
+    assert [one.kind for one in app.session_state["lab_trial"].advice] == ["constant"]
+    assert any("orange-badge" in one.value and "Nothing to" in one.value for one in app.markdown)
+    assert any("Every completion gets 0.5" in one.value for one in app.text)
+    app = press(lab_with("def f(completion):\n    return len(completion)\n"), "Try it")
+    kinds = [one.kind for one in app.session_state["lab_trial"].advice]
+    assert kinds == ["length", "gold"]
+
+
 @pytest.mark.parametrize(
     ("found", "color"),
     [
