@@ -125,11 +125,13 @@ _DENIED = {
     "pidfd_send_signal": (424, 424), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438),
     "process_madvise": (440, 440), "process_mrelease": (448, 448), "setpriority": (141, 140),
     "sched_setparam": (142, 118), "sched_setscheduler": (144, 119), "sched_setattr": (314, 274),
-    "ioprio_set": (251, 30), "personality": (135, 92),
+    "migrate_pages": (256, 238), "move_pages": (279, 239), "ioprio_set": (251, 30),
+    "personality": (135, 92),
     # what Landlock does not cover of files
     "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
     "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
-    "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
+    "truncate": (76, 45), "utime": (132, None), "utimes": (235, None), "futimesat": (261, None),
+    "utimensat": (280, 88),
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
     "removexattrat": (466, 466), "file_setattr": (469, 469),
@@ -137,7 +139,9 @@ _DENIED = {
     "inotify_init": (253, None), "inotify_init1": (294, 26), "fanotify_init": (300, 262),
     # memory that no limit counts, and that outlives the process
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194),
-    "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
+    "shmat": (30, 196), "shmctl": (31, 195), "semop": (65, 193), "semtimedop": (220, 192),
+    "semctl": (66, 191), "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187),
+    "mq_unlink": (241, 181), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
     # the kernel itself
     "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
@@ -157,7 +161,8 @@ _DENIED = {
 """Numbers on x86_64 and aarch64, from the kernel's tables; None where there is no such call."""
 _PARTLY = {
     "clone": (56, 220), "clone3": (435, 435), "kill": (62, 129), "tgkill": (234, 131),
-    "prlimit64": (302, 261), "close": (3, 57), "close_range": (436, 436), "dup2": (33, None),
+    "prlimit64": (302, 261), "sched_setaffinity": (203, 122), "close": (3, 57),
+    "close_range": (436, 436), "dup2": (33, None),
     "dup3": (292, 24), "fcntl": (72, 25), "ioctl": (16, 29), "prctl": (157, 167),
 }  # fmt: skip
 _NEWEST = 470
@@ -212,6 +217,7 @@ def _partly(watched: int) -> dict[str, Program]:
         "kill": _only(0, [own]),
         "tgkill": _only(0, [own]),
         "prlimit64": _only(0, [0, own]),
+        "sched_setaffinity": _only(0, [0, own]),
         "close": _never((0, [watched])),
         "dup2": _never((1, [watched])),
         "dup3": _never((1, [watched])),

@@ -6,6 +6,7 @@ import ast
 import ctypes
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -211,21 +212,26 @@ def test_denied_calls_are_denied_one_by_one():
     assert len(set(numbers)) == len(numbers)
 
 
-def test_the_tables_numbers_are_the_kernels():
-    """Against the headers of this machine's C library, where they are installed."""
-    headers = [
-        *Path("/usr/include").rglob("unistd_64.h"),
-        *Path("/usr/include/asm-generic").glob("unistd.h"),
-    ]
-    known = {
-        line.split()[1].removeprefix("__NR_"): int(line.split()[2])
-        for path in headers[:1] for line in path.read_text().splitlines()
-        if line.startswith("#define __NR_") and line.split()[2].isdigit()
-    }  # fmt: skip
-    if not known or platform.machine() != "x86_64":
+@pytest.mark.parametrize(
+    ("column", "header"),
+    [(0, "x86_64-linux-gnu/asm/unistd_64.h"), (1, "asm-generic/unistd.h")],
+    ids=["x86_64", "aarch64"],
+)
+def test_the_tables_numbers_are_the_kernels(column, header):
+    """Against the headers of the kernel, where they are installed."""
+    path = Path("/usr/include") / header
+    if not path.exists():
         pytest.skip("no headers of the kernel")
-    for name, (number, _) in (sandbox_lock._DENIED | sandbox_lock._PARTLY).items():
-        assert known.get(name, number) == number, name
+    defined = re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", path.read_text())
+    known = {name: int(number) for name, number in defined}
+    checked = 0
+    for name, numbers in (sandbox_lock._DENIED | sandbox_lock._PARTLY).items():
+        if name in known:  # the headers may be older
+            assert known[name] == numbers[column], name
+            checked += 1
+        else:
+            assert numbers[column] is None or numbers[column] > 450, name
+    assert checked > 90
 
 
 def test_libraries_of_math_work_inside():
