@@ -82,7 +82,10 @@ def _readable() -> list[str]:
     prefixes = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
     own = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     own += [str(Path(prefix) / name) for prefix in prefixes for name in ("lib", "lib64")]
-    return [*_SYSTEM, *own, str(Path(__file__).parent)]
+    package = Path(__file__).parent
+    if package.parent.name in ("site-packages", "dist-packages"):  # also those of one user
+        package = package.parent
+    return [*_SYSTEM, *own, str(package)]
 
 
 def _landlock(readable: list[str]) -> None:

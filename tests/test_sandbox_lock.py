@@ -234,6 +234,15 @@ def test_the_tables_numbers_are_the_kernels(column, header):
     assert checked > 90
 
 
+def test_of_a_project_the_package_alone_is_readable(monkeypatch):
+    """An editable install stands beside runs and secrets, a plain one beside packages."""
+    assert str(ROOT / "grpo_core") in sandbox_lock._readable()
+    assert not {str(ROOT), str(Path.home()), "/", "/etc", "/proc"} & set(sandbox_lock._readable())
+    where = "/home/me/.local/lib/python3.11/site-packages"
+    monkeypatch.setattr(sandbox_lock, "__file__", f"{where}/grpo_core/sandbox_lock.py")
+    assert sandbox_lock._readable()[-1] == where
+
+
 def test_libraries_of_math_work_inside():
     text = (
         "import numpy as np, sympy as sp\n"
