@@ -78,6 +78,15 @@ def test_the_engine_knows_token_ids_only():
         assert own(imports(path, everywhere=True)) <= {"engine", "head", "records"}, path.name
 
 
+def test_mathematics_of_a_model_is_worked_out_by_reward_code_alone():
+    """SymPy may take for ever on it, or all memory: only a worker with a deadline may."""
+    for path in [*(ROOT / "grpo_core").rglob("*.py"), *(ROOT / "studio").rglob("*.py")]:
+        if path.name != "symbolic.py":
+            names = imports(path, everywhere=True)
+            assert not {name.split(".")[0] for name in names} & {"sympy", "math_verify"}, path
+            assert "symbolic" not in own(names), path
+
+
 def test_the_studio_imports_only_the_light_side():
     for path in (ROOT / "studio").rglob("*.py"):
         names = imports(path, everywhere=True)
