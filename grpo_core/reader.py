@@ -107,6 +107,11 @@ class RunReader:
         found = self._rows("SELECT * FROM groups WHERE id = ?", group_id)
         return self._whole(found[0]) if found else None
 
+    def first_row(self, step: int) -> dict[str, Any] | None:
+        """The data columns of a step's first problem, None where the step is not stored."""
+        found = self._rows("SELECT row FROM groups WHERE step = ? ORDER BY id LIMIT 1", step)
+        return json.loads(found[0]["row"]) if found else None
+
     def _whole(self, group: dict[str, Any]) -> dict[str, Any]:
         return {**group, "row": json.loads(group["row"]), "rollouts": self._rollouts(group["id"])}
 

@@ -94,7 +94,7 @@ def _statements(source: str) -> list[ast.stmt]:
     except SyntaxError as error:
         raise ValueError(f"line {error.lineno or 1}: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"line 1: {error or 'nested too deeply'}") from None
+        raise ValueError(f"line 1: {str(error) or 'nested too deeply'}") from None
 
 
 def resolve(configs: Sequence[RewardConfig]) -> list[RewardFunction]:

@@ -86,6 +86,16 @@ def config_of(run: Run) -> RunConfig | None:
         return None
 
 
+def columns(run: Run, step: int | None) -> list[str] | None:
+    """Names of the data columns that came with a step's problems, None where none is stored."""
+
+    def query(reader: RunReader) -> list[str] | None:
+        row = None if step is None else reader.first_row(step)
+        return None if row is None else list(row)
+
+    return read(run, query, None)
+
+
 # --- a whole run, to be compared -----------------------------------------------------------------
 
 _recorded: dict[str, tuple[Any, Recorded | None]] = {}

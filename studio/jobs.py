@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
@@ -93,6 +94,50 @@ def resume(run: Run) -> None:
             if process.poll() is not None:
                 raise ValueError(_said(log, offset) or "the trainer ended at once, without a word")
             time.sleep(0.05)
+
+
+# --- samples to try a reward on -------------------------------------------------------------------
+
+_sampling: dict[Path, subprocess.Popen[bytes]] = {}
+
+
+def samples_path(run: Run) -> Path:
+    """Where fresh completions of a run's model are; absent before the first."""
+    return run.path / "samples.jsonl"
+
+
+def sample(run: Run, num_problems: int, group_size: int) -> None:
+    """Begin to sample from a run's newest checkpoint, in a process of its own. A fresh seed each
+    time: who asks again wants others."""
+    if is_sampling(run):
+        return
+    log, seed = _samples_log(run), secrets.randbelow(1 << 31)
+    log.unlink(missing_ok=True)
+    options = {"problems": num_problems, "group-size": group_size, "seed": seed}
+    named = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    places = ["--out", str(samples_path(run)), "--runs-dir", str(run.path.parent)]
+    _sampling[run.path] = _spawn(["sample", run.name, *named, *places], log)
+
+
+def is_sampling(run: Run) -> bool:
+    """Whether such a process is at work."""
+    process = _sampling.get(run.path)
+    return process is not None and process.poll() is None
+
+
+def sampling_failed(run: Run) -> str:
+    """What the last one said when it gave up, empty if it did not."""
+    process = _sampling.get(run.path)
+    if process is None or not process.returncode:
+        return ""
+    return _said(_samples_log(run)) or "sampling ended at once, without a word"
+
+
+def _samples_log(run: Run) -> Path:
+    return run.path / "samples.log"
+
+
+# --- what they print ------------------------------------------------------------------------------
 
 
 def console(run: Run, num_lines: int = 40) -> str:

@@ -7,11 +7,18 @@ Shape letters: P prompts, G completions of a group, F reward functions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
 
 from grpo_core import advantages
 from grpo_core.advantages import Rewards
 from grpo_core.algorithm_config import AlgorithmConfig
 from grpo_core.records import Group
+from studio import charts
+
+MAX_BARS = 12
 
 _STAND_INS = {
     "prefix_attention": (
@@ -69,19 +76,47 @@ def estimator(algorithm: AlgorithmConfig) -> str:
     return _STAND_INS[name][0] if name in _STAND_INS else name
 
 
-def explain(algorithm: AlgorithmConfig) -> str:
-    """What the advantages are, and what of the run's own is not in them; for Markdown."""
+def explain(algorithm: AlgorithmConfig, both: bool = True) -> str:
+    """What the advantages (`both`: old and new) are, and what of the run's own is not in them; for
+    Markdown."""
     name = algorithm.advantage or "zscore"
-    said = [f"Both advantages are worked out anew, with the run's estimator (`{name}`)."]
+    subject = "Both advantages are worked out anew" if both else "Advantages are"
+    said = [f"{subject} with the run's estimator (`{name}`)."]
     if name in _STAND_INS:
         said = [_STAND_INS[name][1]]
     elif algorithm.multi_objective_aggregation == "normalize_then_sum":
         said = [
-            "Both advantages are worked out anew: each reward's own z-score, weighted, summed and "
-            "normalised over the step."
+            f"{subject}: each reward's own z-score, weighted, summed and normalised over the step."
         ]
     if algorithm.kl_place == "reward" and algorithm.kl_coefficient:
         said.append("The KL that the run takes off the reward is not in these numbers.")
     if algorithm.truncated == "penalize":
         said.append("What the run takes off for overlong completions is not in these numbers.")
     return " ".join(said)
+
+
+def histogram(old: list[float | None] | None, new: list[float | None]) -> dict[str, Any]:
+    """How often each value came up, `old` beside `new`: one bar a value where there are few of
+    them, else `MAX_BARS` ranges of equal width.
+
+    Gives `labels` and `ranges` (what a bar stands for, in short and in full) and the counts `old`
+    (None without earlier rewards) and `new`.
+    """
+    known = [[one for one in values if one is not None] for values in (old or [], new)]
+    values = sorted({one for side in known for one in side})
+    if not values:
+        return {"labels": [], "ranges": [], "old": None if old is None else [], "new": []}
+    if len(values) <= MAX_BARS:
+        labels = ranges = [charts.number(value) for value in values]
+        counts = [[side.count(value) for value in values] for side in known]
+    else:
+        edges = np.linspace(values[0], values[-1], MAX_BARS + 1)
+        counts = [np.histogram(side, edges)[0].tolist() for side in known]
+        said = [charts.number(edge) for edge in edges.tolist()]
+        labels, ranges = said[:-1], [f"{low} to {high}" for low, high in pairwise(said)]
+    return {
+        "labels": labels,
+        "ranges": ranges,
+        "old": None if old is None else counts[0],
+        "new": counts[1],
+    }

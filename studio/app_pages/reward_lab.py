@@ -1,4 +1,4 @@
-"""Reward lab: write a reward, see what it would have given to stored completions, apply it."""
+"""Reward lab: write a reward, see what it gives to completions, apply it to the run."""
 
 from __future__ import annotations
 
@@ -9,24 +9,40 @@ import streamlit as st
 
 from grpo_core import rewards
 from grpo_core.assets import assets_dir
-from grpo_core.runs import Command, Run
-from studio import components, data, lab, widgets
+from grpo_core.runs import Run
+from studio import (
+    components,
+    data,
+    lab,
+    lab_applied,
+    lab_sources,
+    lab_versions,
+    lab_view,
+    lint,
+    own_rewards,
+    widgets,
+)
 
 EDITOR = "lab_editor"
 TEXT, REVISION, WEIGHTS = "lab_text", "lab_revision", "lab_weights"
 LOADED, LOADED_FOR, FORMAT = "lab_loaded", "lab_loaded_for", "lab_format"
-TRIAL, TRYING = "lab_trial", "lab_trying"
-PENDING, NEWS = "lab_pending", "lab_news"
+FILE_NAME, FILE_TEXT = "lab_file", "lab_file_text"
+TRIAL, TRYING, SAVING, SAVED = "lab_trial", "lab_trying", "lab_saving", "lab_saved"
 THE_RUNS = "the run's reward"
 FILENAME = "reward.py"
-WORDS = [
-    {"label": "completion", "type": "variable", "detail": "the text that was sampled"},
-    {"label": "completions", "type": "variable", "detail": "of a whole group"},
-    {"label": "answer", "type": "variable", "detail": "the reference answer"},
-    {"label": "prompt", "type": "variable", "detail": "with its chat template"},
-    {"label": "completion_ids", "type": "variable", "detail": "token ids"},
-    {"label": "step", "type": "variable", "detail": "of the run"},
-]
+# What the editor completes, beside Python and the columns of the data. (Not as a string below: on a
+# page Streamlit would show it.)
+WORDS = {
+    "completion": "the text that was sampled",
+    "completions": "of a whole group",
+    "answer": "the reference answer",
+    "prompt": "with its chat template",
+    "completion_ids": "token ids",
+    "step": "of the run",
+}
+
+
+# --- what stands in the editor -------------------------------------------------------------------
 
 
 def load(text: str, weights: dict[str, float], completion_format: str = "text") -> None:
@@ -35,19 +51,34 @@ def load(text: str, weights: dict[str, float], completion_format: str = "text") 
     st.session_state[WEIGHTS] = weights
     st.session_state[FORMAT] = completion_format
     st.session_state[REVISION] = st.session_state.get(REVISION, 0) + 1
+    st.session_state[FILE_NAME], st.session_state[FILE_TEXT] = "", None
     for key in [key for key in st.session_state if str(key).startswith("lab_weight_")]:
         del st.session_state[key]
 
 
 def load_choice() -> None:
     """The choice under `Start from` was made."""
-    choice = st.session_state["lab_source"]
+    choice = str(st.session_state["lab_source"] or "")
     run = data.get_run(st.session_state.get("run"))
     if choice == THE_RUNS and run is not None:
         load(*lab.current_reward(run))
     elif choice in rewards.builtin_names():
         text = (assets_dir() / "rewards" / f"{choice}.py").read_text(encoding="utf-8")
         load(text, {})
+    elif choice.endswith(".py"):
+        try:
+            text = own_rewards.read(choice)
+        except ValueError as error:
+            st.session_state[widgets.PROBLEM] = str(error)
+            return
+        load(text, {})
+        st.session_state[FILE_NAME] = choice.removesuffix(".py")
+        st.session_state[FILE_TEXT] = text
+
+
+def load_version(functions: list[rewards.RewardFunction]) -> None:
+    """Put a version of the run into the editor."""
+    load(*lab.as_text(functions))
 
 
 def ask_to_try() -> None:
@@ -55,22 +86,38 @@ def ask_to_try() -> None:
     st.session_state[TRYING] = True
 
 
-def problems_of(text: str) -> list[dict[str, Any]]:
-    """What is marked in the editor: a syntax error now, or the faults of the last trial."""
+def ask_to_save() -> None:
+    """The text is known when the script has run."""
+    st.session_state[SAVING] = True
+
+
+def save(text: str) -> None:
+    """Keep the text as a file of one's own."""
     try:
-        rewards.find_functions(text)
+        name = own_rewards.save(
+            st.session_state.get(FILE_NAME, ""), text, st.session_state.get(FILE_TEXT)
+        )
     except ValueError as error:
-        match = re.match(r"line (\d+): (.*)", str(error), re.DOTALL)
-        line, message = (int(match[1]), match[2]) if match else (1, str(error))
-        return [{"line": line, "message": message, "severity": "error"}]
+        st.session_state[widgets.PROBLEM] = str(error)
+        return
+    st.session_state[FILE_TEXT] = text
+    st.session_state[SAVED] = str(own_rewards.folder() / name)
+
+
+# --- the left side -------------------------------------------------------------------------------
+
+
+def problems_of(text: str, columns: list[str] | None) -> list[dict[str, Any]]:
+    """What is marked in the editor: what the linter finds and the faults of the last trial."""
+    found = lint.marks(text, columns)
     trial: lab.Trial | None = st.session_state.get(TRIAL)
-    if trial is None or trial.source != text:
-        return []
-    return [
-        {"line": fault.line, "message": fault.sentence, "severity": "error"}
-        for fault in trial.faults
-        if fault.line
-    ]
+    if trial is not None and trial.source == text:
+        found += [
+            {"line": fault.line, "message": fault.sentence, "severity": "error"}
+            for fault in trial.faults
+            if fault.line
+        ]
+    return found
 
 
 def weight_fields(names: list[str]) -> dict[str, float]:
@@ -107,12 +154,13 @@ def source_fields() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             "Start from",
-            [THE_RUNS, *rewards.builtin_names()],
+            [THE_RUNS, *own_rewards.names(), *rewards.builtin_names()],
             index=None,
             placeholder="Load a reward …",
             key="lab_source",
             on_change=load_choice,
             width=240,
+            help="The run's, a file of your own, or one of the library.",
         )
         st.segmented_control(
             "Completions come as",
@@ -130,13 +178,16 @@ def write(run: Run, step: int | None) -> None:
     revision = st.session_state[REVISION]
     text = components.draft(EDITOR, st.session_state[TEXT], revision)
     st.session_state[TEXT] = text
+    columns = lab_sources.columns(run, step)
+    words = WORDS | {name: "a data column" for name in columns or [] if name not in WORDS}
     components.editor(
         key=EDITOR,
         code=text,
         revision=revision,
-        problems=problems_of(text),
-        words=WORDS,
+        problems=problems_of(text, columns),
+        words=[{"label": w, "type": "variable", "detail": said} for w, said in words.items()],
         on_run=ask_to_try,
+        on_save=ask_to_save,
         height=380,
     )
     hint(text)
@@ -146,13 +197,16 @@ def write(run: Run, step: int | None) -> None:
         wrong = ""
     except ValueError as error:
         functions, wrong = [], str(error)
-    buttons(run, step, functions, bool(wrong))
+    source = lab_sources.current(run, step)
+    buttons(run, source, functions)
+    keep(text)
     if wrong:
         widgets.problem(wrong, "Not ready")
-    if st.session_state.pop(TRYING, False) and functions and step is not None:
-        with st.spinner("Scoring the completions of this step …"):
-            st.session_state[TRIAL] = lab.try_out(run, step, text, functions)
+    if st.session_state.pop(TRYING, False) and functions and source is not None:
+        with st.spinner("Scoring the completions …"):
+            st.session_state[TRIAL] = lab.try_out(run, source, text, functions)
         st.rerun()
+    lab_versions.show(run, functions, load_version, lambda wanted: lab_applied.send(run, wanted))
 
 
 def hint(text: str) -> None:
@@ -168,19 +222,17 @@ def hint(text: str) -> None:
         )
 
 
-def buttons(
-    run: Run, step: int | None, functions: list[rewards.RewardFunction], is_wrong: bool
-) -> None:
-    """Try it, and apply it to the run."""
-    done = run.status() == "completed"
-    with st.container(horizontal=True):
+def buttons(run: Run, source: lab.Source | None, functions: list[rewards.RewardFunction]) -> None:
+    """Try it, apply it to the run, name and keep it."""
+    done, is_wrong = run.status() == "completed", not functions
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         st.button(
             "Try it",
             type="primary",
             icon=":material/play_arrow:",
             on_click=ask_to_try,
-            disabled=is_wrong or step is None,
-            help="On the completions of the step above. Ctrl-Enter in the editor does the same.",
+            disabled=is_wrong or source is None,
+            help="On the completions of the right side. Ctrl-Enter in the editor does the same.",
         )
         if st.button(
             "Apply to the run",
@@ -188,50 +240,33 @@ def buttons(
             disabled=is_wrong or done,
             help="This run is complete." if done else "From the run's next step on.",
         ):
-            apply(run, functions)
+            lab_applied.send(run, functions)
+            st.rerun()
+        st.space("stretch")
+        st.session_state.setdefault(FILE_NAME, "")
+        st.text_input(
+            "File name", key=FILE_NAME, placeholder="name it", width=150,
+            label_visibility="collapsed",
+        )  # fmt: skip
+        st.button(
+            "Save",
+            icon=":material/save:",
+            on_click=ask_to_save,
+            help="As a file of your own. Ctrl-S in the editor does the same.",
+        )
 
 
-def apply(run: Run, functions: list[rewards.RewardFunction]) -> None:
-    """Leave the new rewards for the trainer; `confirm` waits for its answer."""
-    command = Command("set_rewards", {"functions": rewards.to_dicts(functions)})
-    if widgets.send(run, command):
-        st.session_state[PENDING] = {"run": run.name, "id": command.id}
-        st.session_state.pop(NEWS, None)
-    st.rerun()
-
-
-@st.fragment(run_every=1)
-def confirm(run: Run, command_id: str) -> None:
-    """Wait until the trainer says what became of the command."""
-    news = data.read(run, lambda reader: lab.answer_to(reader, command_id), None)
-    if news is not None:
-        st.session_state[NEWS] = {"run": run.name, **news}
-        st.session_state.pop(PENDING, None)
+def keep(text: str) -> None:
+    """Save where it was asked for, and say where it went."""
+    if st.session_state.pop(SAVING, False):
+        save(text)
         st.rerun()
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.badge("sent", icon=":material/schedule:", color="orange")
-        if run.is_live():
-            st.caption("The trainer takes it up before its next step.")
-        else:
-            st.caption("The run is not training; it takes effect when the run goes on.")
+    if saved := st.session_state.pop(SAVED, ""):
+        st.badge("saved", icon=":material/check:", color="green")
+        st.text(saved)
 
 
-def announcement(run: Run) -> None:
-    """What became of the last reward that was applied to this run."""
-    pending, news = st.session_state.get(PENDING), st.session_state.get(NEWS)
-    if pending and pending["run"] == run.name:
-        confirm(run, pending["id"])
-    elif news and news["run"] == run.name and news["refused"]:
-        widgets.problem(news["refused"], "The trainer refused")
-    elif news and news["run"] == run.name:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.badge(f"in force from step {news['step']}", icon=":material/check:", color="green")
-            st.page_link(
-                widgets.LIVE_PAGE,
-                label="See the mark on the curves",
-                icon=":material/monitoring:",
-                query_params={"run": run.name},
-            )
+# --- the page ------------------------------------------------------------------------------------
 
 
 def show(run: Run, step: int | None) -> None:
@@ -247,9 +282,10 @@ def show(run: Run, step: int | None) -> None:
     with left:
         write(run, step)
         widgets.show_problem()
-        announcement(run)
+        lab_applied.show(run)
     with right:
-        lab.show_trial(st.session_state.get(TRIAL), run, step)
+        lab_sources.fields(run)
+        lab_view.show_trial(st.session_state.get(TRIAL), lab_sources.current(run, step))
 
 
 with st.container(horizontal=True, vertical_alignment="center"):

@@ -17,7 +17,7 @@ from typing import Any
 import streamlit as st
 
 BUILT = Path(__file__).parent / "built"
-NAMES = ("compare", "editor", "group", "live", "runs")
+NAMES = ("bars", "compare", "editor", "group", "live", "runs")
 
 
 @cache
@@ -78,6 +78,11 @@ def compare(*, key: str, view: dict[str, Any]) -> None:
     _component("compare")(key=key, data=view)
 
 
+def bars(*, key: str, view: dict[str, Any]) -> None:
+    """How often each value came up; `view` as `lab_numbers.histogram` makes it, with a title."""
+    _component("bars")(key=key, data=view)
+
+
 def draft(key: str, code: str, revision: int) -> str:
     """The text in the editor, before it is drawn: what was typed since, else `code`."""
     typed = (st.session_state.get(key) or {}).get("draft") or {}
@@ -92,12 +97,13 @@ def editor(
     problems: list[dict[str, Any]],
     words: list[dict[str, str]],
     on_run: Callable[[], None],
+    on_save: Callable[[], None],
     height: int = 320,
 ) -> None:
     """A Python editor; `draft` reads it. `code` replaces the text only when `revision` changes.
 
     `problems`: `{line, message, severity}` each, shown at the line. `words`: completions.
-    `on_run` is called on Ctrl-Enter and Ctrl-S.
+    `on_run` is called on Ctrl-Enter, `on_save` on Ctrl-S.
     """
     _component("editor")(
         key=key,
@@ -111,4 +117,5 @@ def editor(
         default={"draft": None},
         on_draft_change=_nothing,
         on_run_change=on_run,
+        on_save_change=on_save,
     )

@@ -2,11 +2,13 @@
 
 python trainer.py train RECIPE [--name N] [--runs-dir D] [--set key=value]…
 python trainer.py resume RUN [--runs-dir D]
+python trainer.py sample RUN --problems N --group-size G --seed S --out FILE [--runs-dir D]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import time
@@ -27,11 +29,14 @@ SECONDS_PER_STEP = 0.15
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("verb", choices=["train", "resume"])
+    parser.add_argument("verb", choices=["train", "resume", "sample"])
     parser.add_argument("what")
     parser.add_argument("--name")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     parser.add_argument("--set", action="append", default=[])
+    for number in ("--problems", "--group-size", "--seed"):
+        parser.add_argument(number, type=int)
+    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     try:
         if given.verb == "train":
@@ -40,6 +45,8 @@ def main() -> None:
             name = given.name or free_name(given.runs_dir, path.stem)
             run = create_run(given.runs_dir, name, to_yaml(config))
             train(run, Recorder(run), 0, config.num_steps)
+        elif given.verb == "sample":
+            sample(given)
         else:
             run = find_run(given.runs_dir, given.what)
             with RunReader(run.db_path) as reader:
@@ -50,6 +57,20 @@ def main() -> None:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def sample(given: argparse.Namespace) -> None:
+    """Completions of problems, as the real command writes them."""
+    find_run(given.runs_dir, given.what)
+    rows = [
+        {
+            "prompt": f"<|user|>{problem}?<|end|>", "completion": f"{problem} {other}",
+            "completion_ids": [problem, other], "answer": str(problem), "question": f"{problem}?",
+        }
+        for problem in range(given.problems)
+        for other in range(given.group_size)
+    ]  # fmt: skip
+    given.out.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def train(run: Run, recorder: Recorder, step: int, num_steps: int) -> None:

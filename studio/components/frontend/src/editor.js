@@ -1,5 +1,5 @@
 // A Python editor (CodeMirror 6). Python gets the text as state `draft` (a moment after typing and
-// when the focus leaves) and as trigger `run` on Ctrl-Enter or Ctrl-S.
+// when the focus leaves), trigger `run` on Ctrl-Enter and trigger `save` on Ctrl-S.
 import { autocompletion, closeBrackets, closeBracketsKeymap, completeFromList, completionKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import { python, pythonLanguage } from "@codemirror/lang-python";
@@ -53,6 +53,8 @@ const theme = EditorView.theme({
   ".cm-completionDetail": { fontStyle: "normal", opacity: ".7" },
   ".cm-diagnostic": { fontFamily: "var(--st-font)", whiteSpace: "pre-wrap" },
   ".cm-diagnostic-error": { borderLeftColor: "var(--st-red-color)" },
+  ".cm-diagnostic-warning": { borderLeftColor: "var(--st-orange-color)" },
+  ".cm-lintRange-warning": { backgroundImage: "none", borderBottom: "2px dotted var(--st-orange-color)" },
   ".cm-lintRange-error": { backgroundImage: "none", borderBottom: "2px dotted var(--st-red-color)" },
   ".cm-lint-line-error": { backgroundColor: "color-mix(in srgb, var(--st-red-color) 10%, transparent)" },
 });
@@ -75,9 +77,9 @@ function make(component) {
     // With its revision: Python tells a draft of the text it replaced meanwhile from one of this.
     instance.component.setStateValue("draft", { text, revision: instance.revision });
   };
-  const run = () => {
+  const trigger = (name) => () => {
     flush();
-    instance.component.setTriggerValue("run", Date.now());
+    instance.component.setTriggerValue(name, Date.now());
     return true;
   };
   instance.view = new EditorView({
@@ -95,8 +97,8 @@ function make(component) {
         EditorView.contentAttributes.of({ "aria-label": "Reward code" }),
         EditorView.theme({ "&": { height: `${data.height}px` } }),
         keymap.of([
-          { key: "Mod-Enter", preventDefault: true, run },
-          { key: "Mod-s", preventDefault: true, run },
+          { key: "Mod-Enter", preventDefault: true, run: trigger("run") },
+          { key: "Mod-s", preventDefault: true, run: trigger("save") },
           ...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap,
           ...completionKeymap, ...lintKeymap, indentWithTab,
         ]),

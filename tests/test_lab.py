@@ -1,0 +1,296 @@
+"""The Reward lab beyond the stored step: other completions, versions, files of one's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser.recorded import SHORT, record_run
+from streamlit.testing.v1 import AppTest
+
+from grpo_core import rewards
+from grpo_core.runs import Run
+from studio import data, jobs, lab, lab_numbers, lab_sources, lab_versions, own_rewards
+
+STUDIO = Path(data.__file__).parent
+PRETENDED = [sys.executable, str(Path(__file__).parent / "browser" / "trainer.py")]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Eight steps of a run whose reward changed at step 5."""
+    before = data.runs_dir()
+    data.set_runs_dir(tmp_path / "runs")
+    yield record_run(tmp_path / "runs", "one", until=8, short_from=5, prompts=2)
+    data.set_runs_dir(before)
+
+
+def open_lab(text: str | None = None, **state: Any) -> AppTest:
+    app = AppTest.from_file(str(STUDIO / "navigation.py"), default_timeout=30).run()
+    app.switch_page("app_pages/reward_lab.py").run()
+    if text is not None:
+        state |= {"lab_text": text, "lab_weights": {}}
+    for key, value in state.items():
+        app.session_state[key] = value
+    return finished(app.run())
+
+
+def finished(app: AppTest) -> AppTest:
+    assert not app.exception, [error.value for error in app.exception]
+    return app
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    return finished(next(one for one in app.button if one.label == label).click().run())
+
+
+def texts(app: AppTest) -> str:
+    kinds = ("text", "caption", "markdown", "code")
+    return "\n".join(str(one.value) for kind in kinds for one in app.get(kind))
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def test_histogram_of_few_values_has_one_bar_for_each() -> None:
+    found = lab_numbers.histogram([0.0, 1.0, None, 0.0], [0.5, 1.0, 1.0])
+    assert found["labels"] == found["ranges"] == ["0.000", "0.500", "1.000"]
+    assert (found["old"], found["new"]) == ([2, 0, 1], [0, 1, 2])
+
+
+def test_histogram_of_many_values_has_ranges_of_one_width() -> None:
+    found = lab_numbers.histogram(None, [float(number) for number in range(25)])
+    # from 0 to 24 in twelve ranges of 2, the last with both of its ends
+    assert (found["old"], found["new"]) == (None, [2] * 11 + [3])
+    assert found["labels"][:2] == ["0.000", "2.000"]
+    assert found["ranges"][-1] == "22.0 to 24.0"
+    assert lab_numbers.histogram([None], [None])["new"] == []
+
+
+# --- where completions come from -----------------------------------------------------------------
+
+
+def test_completions_by_hand_are_one_group(run: Run) -> None:
+    text = "def longer(completion, answer, question):\n    return len(completion)\n"
+    app = open_lab(text, lab_from=lab_sources.HAND)
+    app.text_area(key="lab_completions").set_value("ab\nc\n---\n18\n ---\n").run()
+    app = press(app, "Try it")
+    trial = app.session_state["lab_trial"]
+    assert trial.table["Completion"].tolist() == ["ab\nc", "18", ""], "in their order"
+    assert trial.table["New reward"].tolist() == [4.0, 2.0, 0.0]
+    # 4, 2, 0: mean 2, deviation 2
+    assert trial.table["New adv."].tolist() == pytest.approx([1.0, 0.0, -1.0], abs=1e-3)
+    assert not trial.compares and "Mean reward, old" not in [one.label for one in app.metric]
+    app.text_input(key="lab_answer").set_value("19").run()
+    assert app.session_state["lab_trial"] is trial and "completions scored" not in texts(app)
+
+
+def test_completions_of_a_file(run: Run, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "p", "completion": "a", "answer": "1", "level": 2},
+        {"prompt": "p", "completion": "bb", "answer": "1", "level": 2},
+        {"prompt": "q", "completion": "ccc", "answer": "2", "level": 5},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    text = "def f(completion, level):\n    return level * len(completion)\n"
+    app = open_lab(text, lab_from=lab_sources.FILE)
+    assert next(one for one in app.button if one.label == "Try it").disabled, "no file is named"
+    app.text_input(key="lab_path").set_value(str(path)).run()
+    trial = press(app, "Try it").session_state["lab_trial"]
+    assert trial.table["New reward"].tolist() == [2.0, 4.0, 15.0]
+    assert trial.num_groups == 2
+    app.text_input(key="lab_path").set_value(str(tmp_path / "none.jsonl")).run()
+    assert "none.jsonl: cannot be read" in texts(press(app, "Try it"))
+
+
+def test_fresh_samples_come_from_a_process_of_their_own(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "TRAINER", PRETENDED)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    app = open_lab("def f(completion):\n    return len(completion)\n", lab_from=lab_sources.FRESH)
+    assert "Nothing is sampled yet." in texts(app)
+    app.number_input(key="lab_num_problems").set_value(3).run()
+    app = press(app, "Sample")
+    began = time.monotonic()
+    while jobs.is_sampling(run):
+        assert time.monotonic() - began < 30
+        time.sleep(0.05)
+    app = press(finished(app.run()), "Try it")
+    trial = app.session_state["lab_trial"]
+    assert (trial.num_groups, len(trial.table), trial.faults) == (3, 12, [])
+
+
+def test_sampling_that_fails_says_why(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "TRAINER", [*PRETENDED, "no such command"])
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    jobs.sample(run, 1, 1)
+    while jobs.is_sampling(run):
+        time.sleep(0.05)
+    app = open_lab(lab_from=lab_sources.FRESH)
+    assert "invalid choice" in texts(app)
+
+
+def test_the_data_columns_are_known(run: Run) -> None:
+    assert data.columns(run, 3) == ["question"]
+    assert data.columns(run, 999) is None and data.columns(run, None) is None
+    app = open_lab("def f(completion, anwser):\n    return 1.0\n")
+    given = json.loads(app.get("bidi_component")[0].proto.json)
+    (mark,) = given["problems"]
+    assert (mark["line"], mark["severity"]) == (1, "error")
+    assert "nothing is passed for anwser" in mark["message"] and "question" in mark["message"]
+    assert {"completion", "question"} <= {word["label"] for word in given["words"]}
+
+
+# --- what a trial shows --------------------------------------------------------------------------
+
+
+def test_a_fault_shows_its_line_and_the_completion(run: Run) -> None:
+    text = "def f(completion):\n    print('seen', completion)\n    return 1 / len(completion)\n"
+    app = open_lab(text, lab_from=lab_sources.HAND)
+    app.text_area(key="lab_completions").set_value("four\n---\n\n---\nfour").run()
+    app = press(app, "Try it")
+    (fault,) = app.session_state["lab_trial"].faults
+    assert (fault.line, fault.count, fault.completion) == (3, 1, "")
+    said = texts(app)
+    assert "f, line 3: ZeroDivisionError" in said and "1 completion left out" in said
+    table = app.session_state["lab_trial"].table
+    assert table["Outcome"].tolist() == ["ok", "error", "ok"]
+    assert table["Printed"].tolist()[0] == "seen four"
+    assert (table["ms"] > 0).all()
+
+
+def test_parts_add_up(run: Run) -> None:
+    text = "def a(completion):\n    return 2\n\ndef b(completion):\n    return len(completion)\n"
+    app = open_lab(text, lab_from=lab_sources.HAND)
+    app.number_input(key="lab_weight_b").set_value(-0.5).run()
+    row = press(app, "Try it").session_state["lab_trial"].table.iloc[1]
+    assert row["Completion"] == "17" and row["New reward"] == 1.0
+    assert row["Parts"] == [
+        {"Part": "a", "Value": 2.0, "Weight": 1.0, "Adds": 2.0},
+        {"Part": "b", "Value": 2.0, "Weight": -0.5, "Adds": -1.0},
+    ]
+
+
+# --- versions ------------------------------------------------------------------------------------
+
+
+def test_versions_the_newest_first(run: Run) -> None:
+    found = lab_versions.history(run)
+    assert [(one.step, one.names) for one in found] == [
+        (5, ("accuracy", "short")),
+        (1, ("accuracy",)),
+    ]
+    assert lab_versions.before(run) == found[1]
+
+
+def test_the_difference_shows_weights_and_lines() -> None:
+    one = rewards.from_source("def f(completion):\n    return 1\n", {"f": 0.5})
+    two = rewards.from_source("def f(completion):\n    return 2\n")
+    assert lab_versions.difference(*map(lab_versions.listing, (one, two))).splitlines() == [
+        "@@ -1,4 +1,4 @@",
+        "-# f: weight 0.5, gets text",
+        "+# f: weight 1, gets text",
+        " ",
+        " def f(completion):",
+        "-    return 1",
+        "+    return 2",
+    ]
+    assert lab_versions.difference("a", "a") == ""
+
+
+def test_a_version_opens_and_comes_back(run: Run) -> None:
+    app = open_lab()
+    assert "The editor holds this very reward." in texts(app)
+    app.selectbox(key="lab_version").set_value(1).run()
+    assert "-# accuracy" not in texts(app) and "+# short: weight 0.2, gets text" in texts(app)
+    app = press(app, "Open in the editor")
+    assert "def short" not in app.session_state["lab_text"]
+    app = press(app, "Go back to it")
+    ((command, _),) = list(run.take_commands())
+    assert command is not None and command.kind == "set_rewards"
+    assert [one["name"] for one in command.args["functions"]] == ["accuracy"]
+    assert "The trainer takes it up before its next step." in texts(app)
+
+
+def test_undo_sends_what_was_before(run: Run) -> None:
+    news = {"run": "one", "step": 5, "refused": ""}
+    press(open_lab(lab_news=news), "Undo")
+    ((command, _),) = list(run.take_commands())
+    assert command is not None
+    assert [one["name"] for one in command.args["functions"]] == ["accuracy"]
+
+
+def test_a_damaged_version_is_a_sentence(run: Run) -> None:
+    version = lab_versions.history(run)[0].id
+    (run.rewards / version / "rewards.json").write_text("[]")
+    assert f"reward version {version}: cannot be read" in texts(open_lab())
+
+
+# --- files of one's own --------------------------------------------------------------------------
+
+
+def test_a_reward_is_saved_and_opened_again(run: Run) -> None:
+    app = open_lab(SHORT)
+    app.text_input(key="lab_file").set_value("mine").run()
+    app = press(app, "Save")
+    path = data.runs_dir().parent / "rewards" / "mine.py"
+    assert path.read_text() == SHORT and str(path) in texts(app)
+    assert own_rewards.names() == ["mine.py"]
+    app = open_lab()
+    app.selectbox(key="lab_source").set_value("mine.py").run()
+    assert app.session_state["lab_text"] == SHORT
+    assert app.text_input(key="lab_file").value == "mine"
+    app.session_state["lab_text"] = SHORT + "# more\n"
+    press(app.run(), "Save")
+    assert path.read_text() == SHORT + "# more\n"
+
+
+def test_saving_never_writes_over_what_was_not_opened(run: Run) -> None:
+    own_rewards.save("mine", SHORT, None)
+    assert own_rewards.save("mine.py", SHORT, None) == "mine.py", "the same text is no conflict"
+    with pytest.raises(ValueError, match="holds another text than the one you opened"):
+        own_rewards.save("mine", "x = 1\n", None)
+    assert own_rewards.read("mine.py") == SHORT
+    app = open_lab("def g(completion):\n    return 2\n")
+    app.text_input(key="lab_file").set_value("mine").run()
+    assert "holds another text" in texts(press(app, "Save"))
+    assert "def g" in app.session_state["lab_text"]
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 61, "a b", "é", "a\nb"])
+def test_names_of_files(run: Run, name: str) -> None:
+    with pytest.raises(ValueError, match="name the file with letters"):
+        own_rewards.save(name, SHORT, None)
+    with pytest.raises(ValueError, match="name the file with letters"):
+        own_rewards.read(name + ".py")
+
+
+def test_files_that_cannot_be_read_or_written(run: Run) -> None:
+    with pytest.raises(ValueError, match="cannot be read: No such file"):
+        own_rewards.read("none.py")
+    own_rewards.save("mine", SHORT, None)
+    (own_rewards.folder() / "mine.py").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        own_rewards.read("mine.py")
+    (own_rewards.folder() / "large.py").write_bytes(b"#" * ((1 << 20) + 1))
+    with pytest.raises(ValueError, match="is larger than"):
+        own_rewards.read("large.py")
+    with pytest.raises(ValueError, match="half of a character"):
+        own_rewards.save("half", "\ud800", None)
+    os.mkfifo(own_rewards.folder() / "pipe.py")
+    assert own_rewards.names() == ["large.py", "mine.py"]
+
+
+def test_the_text_of_a_set_of_functions_tries_unchanged(run: Run) -> None:
+    text, weights, form = lab.current_reward(run)
+    assert weights == {"accuracy": 1.0, "short": 0.2} and form == "text"
+    functions = rewards.from_source(text, weights)
+    assert [(one.name, one.weight) for one in functions] == [("accuracy", 1.0), ("short", 0.2)]
