@@ -122,7 +122,7 @@ def _show_table(trial: Trial) -> None:
             "Completion": st.column_config.TextColumn(width=190),
             "Outcome": st.column_config.TextColumn(width=80),
             "ms": st.column_config.NumberColumn(
-                format="%.1f", width=56, help="The time that the calls for it took."
+                format="%.2f", width=60, help="The time that the calls for it took."
             ),
             **dict.fromkeys(("Old reward", "New reward"), reward),
             **dict.fromkeys(("Old adv.", "New adv."), advantage),

@@ -202,6 +202,8 @@ def write(run: Run, step: int | None) -> None:
     keep(text)
     if wrong:
         widgets.problem(wrong, "Not ready")
+    widgets.show_problem()
+    lab_applied.show(run)
     if st.session_state.pop(TRYING, False) and functions and source is not None:
         with st.spinner("Scoring the completions …"):
             st.session_state[TRIAL] = lab.try_out(run, source, text, functions)
@@ -281,8 +283,6 @@ def show(run: Run, step: int | None) -> None:
     left, right = st.columns([6, 7], gap="large")
     with left:
         write(run, step)
-        widgets.show_problem()
-        lab_applied.show(run)
     with right:
         lab_sources.fields(run)
         lab_view.show_trial(st.session_state.get(TRIAL), lab_sources.current(run, step))

@@ -171,6 +171,7 @@ class Live {
     const { dataset } = this.root;
     dataset.polls = String(Number(dataset.polls ?? 0) + 1);
     dataset.step = String(this.store.lastStep());
+    dataset.marks = this.marks.map((mark) => mark.step).join(" ");
     dataset.zoom = this.zoom ? this.zoom.map((value) => value.toFixed(2)).join("-") : "";
   }
 
