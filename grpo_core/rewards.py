@@ -45,6 +45,9 @@ class RewardFunction:
     """As errors show it."""
 
 
+MAX_SOURCE = 300_000
+"""Characters of a reward file; parsing twice that takes a second and half a gigabyte."""
+
 _FUNCTIONS = TypeAdapter(Annotated[list[RewardFunction], Field(min_length=1)])
 
 # --- where they come from ------------------------------------------------------------------------
@@ -89,6 +92,11 @@ def brought_in(source: str) -> list[str]:
 
 
 def _statements(source: str) -> list[ast.stmt]:
+    if len(source) > MAX_SOURCE:
+        raise ValueError(
+            f"line 1: the file has {len(source):,} characters, {MAX_SOURCE:,} are the most; what "
+            "is large belongs into a column of the data"
+        )
     try:
         return ast.parse(source).body
     except SyntaxError as error:
