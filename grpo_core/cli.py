@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from grpo_core import cli_look, cli_rewards
+from grpo_core import cli_look, cli_rewards, trust
 from grpo_core.cli_options import (
     RUNS,
     RunName,
@@ -25,7 +25,8 @@ from grpo_core.cli_options import (
 )
 from grpo_core.config import RunConfig
 from grpo_core.recipe import change_live, load_recipe
-from grpo_core.runs import Command, RunState, check_free, find_run, free_name, leads
+from grpo_core.runs import Command, Run, RunState, check_free, find_run, free_name, leads
+from grpo_core.sandbox_probe import probe
 
 app = typer.Typer(
     add_completion=False,
@@ -95,17 +96,42 @@ def train(
 
 
 @app.command()
-def resume(run: RunName, runs_dir: RunsDir = RUNS) -> None:
+def resume(
+    run: RunName,
+    runs_dir: RunsDir = RUNS,
+    trust_rewards: Annotated[
+        bool,
+        typer.Option(
+            "--trust-rewards",
+            help="Run rewards that were not written here; asks for the run's name, once.",
+        ),
+    ] = False,
+) -> None:
     """Go on with a run from its newest whole checkpoint, in the foreground."""
     found = find_run(runs_dir, run)
     if found.is_live():
         raise ValueError(f"{run}: is {found.status()} already")
     config = load_recipe(found.config_path)
+    if trust_rewards and leads():
+        _ask_for_trust(found)
     quiet_libraries()
     settle_threads()
     from grpo_core import launch  # noqa: PLC0415  torch and transformers
 
     _follow(lambda on_step: launch.resume(found, on_step), config)
+
+
+def _ask_for_trust(run: Run) -> None:
+    """Consent is the run's name, typed or piped in: no option can be left in a script for all."""
+    found = trust.unmarked(run)
+    if not found or probe().tier == "isolated":
+        return
+    for file in trust.files_of_all(found):
+        console.print(file, markup=False, soft_wrap=True)
+    console.print(f"To run the reward code in these files, type the run's name ({run.name}): ")
+    if sys.stdin.readline().strip() != run.name:
+        raise ValueError(f"{run.name}: that was not the run's name; nothing was run")
+    trust.consent(run, found)
 
 
 def find_recipe(recipe: str) -> Path:

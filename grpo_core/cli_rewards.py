@@ -11,14 +11,14 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from grpo_core import rewards
+from grpo_core import rewards, trust
 from grpo_core.cli_options import RUNS, AsJson, RunName, RunsDir, console, leave
 from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe
 from grpo_core.records import Group
 from grpo_core.reward_test import read_groups, report, stored_groups
 from grpo_core.rewards import RewardFunction
-from grpo_core.runs import Command, Run, find_run
+from grpo_core.runs import Run, find_run
 from grpo_core.sandbox_probe import Protection, probe
 
 app = typer.Typer()
@@ -147,7 +147,7 @@ def apply_reward(
     if keep:
         names = {function.name for function in functions}
         functions = [f for f in _in_force(found) if f.name not in names] + functions
-    leave(found, Command("set_rewards", {"functions": rewards.to_dicts(functions)}))
+    leave(found, trust.rewards_command(found, functions))
 
 
 def _in_force(run: Run) -> list[RewardFunction]:

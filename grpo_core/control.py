@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from grpo_core import trust
 from grpo_core.config import RunConfig
 from grpo_core.reader import RunReader
 from grpo_core.recipe import change_live
@@ -32,10 +33,11 @@ class Control:
         writer: RunWriter,
         config: RunConfig,
         set_rewards: Callable[[list[RewardFunction]], None],
+        is_isolated: bool,
     ) -> None:
         self.run, self.writer, self.config = run, writer, config
         self.stop = self.paused = False
-        self._set_rewards = set_rewards
+        self._set_rewards, self._is_isolated = set_rewards, is_isolated
         with RunReader(run.db_path) as reader:
             events = [event for event in reader.events() if "command_id" in event["detail"]]
         self._done = {event["detail"]["command_id"] for event in events}
@@ -97,13 +99,26 @@ class Control:
             return "setting", {"overrides": overrides}
         if command.kind == "set_rewards":
             functions = from_dicts(command.args["functions"])
-            version = save_version(self.run.rewards, functions)
+            version = self._keep(functions, command.args.get("mark"))
             self._set_rewards(functions)
             return "reward_version", {"version": version, "names": [f.name for f in functions]}
         self.stop = self.stop or command.kind == "stop"
         self.paused = command.kind == "pause" or (self.paused and command.kind != "continue")
         words = {"stop": "stopping", "pause": "paused", "continue": "running"}
         return "status", {"status": words[command.kind]}
+
+    def _keep(self, functions: list[RewardFunction], mark: Any) -> str:
+        """Keep what a command brings; it is marked only where the command was given here."""
+        if trust.is_ours(functions, mark):
+            return trust.keep(self.run, functions)
+        if not self._is_isolated and not trust.is_marked(self.run, functions):
+            reason = trust.why_no_marks()
+            raise ValueError(
+                "nothing shows that these rewards were written by you on this machine"
+                f"{f' ({reason})' if reason else ''}, where they could do harm; give them with "
+                f"`grpo-studio apply-reward {self.run.name} FILE`"
+            )
+        return save_version(self.run.rewards, functions)
 
 
 def _is_repeated(event: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from grpo_core import checkpoint
+from grpo_core import checkpoint, trust
 from grpo_core.config import RunConfig
 from grpo_core.journal import OnStep
 from grpo_core.prepare import Prepared, prepare
@@ -16,6 +16,7 @@ from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe, parse_config, to_yaml
 from grpo_core.rewards import RewardFunction, load_version, resolve
 from grpo_core.runs import Run, Status, check_free, create_run, leads
+from grpo_core.sandbox_probe import probe
 from grpo_core.trainer import Trainer, follow
 from grpo_core.worker import Worker
 
@@ -31,21 +32,29 @@ def start(runs_dir: Path, name: str, config: RunConfig, on_step: OnStep | None =
     if not leads():
         return _follow(prepared, functions, None)
     run = create_run(runs_dir, name, to_yaml(config))
-    with run.lock(), _logging_to(run.log_path), _working(prepared, functions, None) as worker:
-        return _train(run, Trainer(run, worker, config, on_step=on_step))
+    with run.lock(), _logging_to(run.log_path):
+        try:
+            trust.keep(run, functions)
+        except trust.NoKey as error:  # costs a question when the run is resumed
+            log.warning("the rewards are not marked as written here: %s", error)
+        with _working(prepared, functions, None) as worker:
+            return _train(run, Trainer(run, worker, config, on_step=on_step))
 
 
 def resume(run: Run, on_step: OnStep | None = None) -> Status:
     """Go on with a run from its newest whole checkpoint.
 
-    ValueError when it is being trained, has nothing left to do, or cannot be gone on with.
+    ValueError when it is being trained, has nothing left to do, cannot be gone on with, or holds
+    rewards that a person has to read first (see `trust.py`).
     """
-    if not leads():
+    if not leads():  # meets the leader in `prepare`, so it runs nothing that the leader refuses
         _, path, config, functions = _resume_from(run)
         return _follow(prepare(config, path / "model" if path else None), functions, path)
     # A trainer that has just said `stopped` still has its files to close.
     with run.lock(wait_s=10), _logging_to(run.log_path):
         passed_over, path, config, functions = _resume_from(run)
+        protection = probe()
+        trust.check(run, functions, protection.tier)
         step = checkpoint.read_position(path).step if path else 0
         run.forget_wishes()
         if step >= config.num_steps and not any(run.take_commands()):
@@ -57,7 +66,7 @@ def resume(run: Run, on_step: OnStep | None = None) -> Status:
         with _working(prepared, functions, path) as worker:
             # from the beginning: whatever an attempt before the first checkpoint wrote goes
             after = step if path else -1
-            trainer = Trainer(run, worker, config, path, after, on_step)
+            trainer = Trainer(run, worker, config, path, after, on_step, protection)
             for reason in passed_over:
                 trainer.journal.event("notice", message=f"passed over {reason}")
             return _train(run, trainer)
@@ -136,9 +145,9 @@ def settings_at(
         return settings, load_version(run.rewards, position.reward_version)
     if run.db_path.exists():
         with RunReader(run.db_path) as reader:
-            versions = reader.events(kinds=["reward_version"])
-        if versions:  # the files that the recipe names may have changed since
-            return config, load_version(run.rewards, versions[0]["detail"]["version"])
+            version = reader.first_reward_version()
+        if version:  # the files that the recipe names may have changed since
+            return config, load_version(run.rewards, version)
     return config, resolve(config.rewards)
 
 

@@ -210,6 +210,11 @@ class RunReader:
         )
         return rows[0]["reward_version"] if rows else None
 
+    def first_reward_version(self) -> str | None:
+        """The version that the run began with, None before its first word."""
+        events = self.events(kinds=["reward_version"])
+        return events[0]["detail"]["version"] if events else None
+
     def traced(self, rollout_ids: list[int]) -> set[int]:
         """Those of the completions whose tokens were kept."""
         marks = ",".join("?" * len(rollout_ids))

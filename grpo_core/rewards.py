@@ -209,8 +209,12 @@ def from_dicts(dicts: Any) -> list[RewardFunction]:
 
 def version_of(functions: Sequence[RewardFunction]) -> str:
     """12 hex characters that stand for these functions, weights and texts."""
-    canonical = json.dumps(to_dicts(functions), sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    return hashlib.sha256(canonical(functions)).hexdigest()[:12]
+
+
+def canonical(functions: Sequence[RewardFunction]) -> bytes:
+    """The same bytes for the same functions, weights and texts, and for no others."""
+    return json.dumps(to_dicts(functions), sort_keys=True).encode()
 
 
 def save_version(folder: Path, functions: Sequence[RewardFunction]) -> str:
@@ -236,12 +240,28 @@ def load_version(folder: Path, version: str) -> list[RewardFunction]:
     """What `save_version` kept. Raises ValueError where it is missing, damaged or edited."""
     path = folder / version
     try:
-        entries = json.loads((path / "rewards.json").read_bytes())
-        for entry in entries:
-            entry["source"] = (path / Path(entry["source"]).name).read_bytes().decode()
+        entries = json.loads(_read(path / "rewards.json"))
+        for entry, file in zip(entries, _files(path, entries), strict=True):
+            entry["source"] = _read(file)
         functions = from_dicts(entries)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"reward version {version}: cannot be read: {error}") from None
     if version_of(functions) != version:
         raise ValueError(f"reward version {version}: its files have been changed")
     return functions
+
+
+def files_in(folder: Path, version: str) -> list[Path]:
+    """The files whose text `load_version` takes, whatever else lies beside them."""
+    path = folder / version
+    return _files(path, json.loads(_read(path / "rewards.json")))
+
+
+def _files(path: Path, entries: list[dict[str, Any]]) -> list[Path]:
+    return [path / Path(entry["source"]).name for entry in entries]
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():  # also refuses pipes and devices, which would block
+        raise ValueError(f"{path.name} is missing or not a file")
+    return path.read_bytes().decode()

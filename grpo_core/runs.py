@@ -114,10 +114,11 @@ class Run:
         if not self.inbox.is_dir():
             return
         for file in sorted(self.inbox.glob("*.json")):
-            try:
-                command = Command(**json.loads(file.read_text(encoding="utf-8")))
+            try:  # a pipe or a device would block
+                text = file.read_text(encoding="utf-8") if file.is_file() else ""
+                command = Command(**json.loads(text))
                 valid = command.kind in COMMAND_KINDS and isinstance(command.args, dict)
-            except (OSError, ValueError, TypeError):
+            except (OSError, ValueError, TypeError, RecursionError):
                 valid = False
             yield (command if valid else None), file
 

@@ -21,7 +21,7 @@ from grpo_core.journal import Journal, OnStep
 from grpo_core.records import Event, StepStats
 from grpo_core.rewards import RewardFunction, save_version, version_of
 from grpo_core.runs import Run, Status
-from grpo_core.sandbox_probe import probe
+from grpo_core.sandbox_probe import Protection, probe
 from grpo_core.worker import Step, Worker, fewer_rows
 
 MAX_DRIFT, MAX_DRIFT_HALF = 0.02, 0.05
@@ -45,8 +45,10 @@ class Trainer:
         resume_from: Path | None = None,
         truncate_after: int | None = None,
         on_step: OnStep | None = None,
+        protection: Protection | None = None,
     ) -> None:
         self.run, self.worker = run, worker
+        self.protection = protection or probe()
         self.start = self.skipped = self.faulty = 0
         if resume_from is not None:
             position = checkpoint.read_position(resume_from)
@@ -56,7 +58,8 @@ class Trainer:
         report = on_step or (lambda state, metrics: None)
         self.journal = Journal(run, self.step, config.num_steps, truncate_after, report)
         self.version = save_version(run.rewards, worker.functions)
-        self.control = Control(run, self.journal.writer, config, self._set_rewards)
+        isolated = self.protection.tier == "isolated"
+        self.control = Control(run, self.journal.writer, config, self._set_rewards, isolated)
         self.checkpoint_owed = False
 
     @property
@@ -144,7 +147,7 @@ class Trainer:
     # --- around the loop -----------------------------------------------------------------------
 
     def _begin(self) -> None:
-        model, protection = self.worker.policy.model, probe()
+        model, protection = self.worker.policy.model, self.protection
         self.journal.begin(
             engine=self.worker.engine.name,
             model=model.config.model_type,

@@ -38,6 +38,8 @@ LIGHT = {
     },
     "store": {"records", "traces"},
     "reader": {"records", "traces"},
+    # it looks at all places from which a resume takes rewards: database, recipe, folder, inbox
+    "trust": {"reader", "recipe", "rewards", "runs", "sandbox_probe"},
 }
 HEAVY = {"torch", "transformers", "accelerate", "datasets", "pyarrow", "peft"}
 
