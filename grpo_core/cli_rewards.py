@@ -1,8 +1,9 @@
-"""The commands about reward functions: reward-test, apply-reward."""
+"""The commands about reward functions: sample, reward-test, apply-reward."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -12,13 +13,22 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from grpo_core import rewards, trust
-from grpo_core.cli_options import RUNS, AsJson, RunName, RunsDir, console, leave
+from grpo_core.cli_options import (
+    RUNS,
+    AsJson,
+    RunName,
+    RunsDir,
+    console,
+    leave,
+    quiet_libraries,
+    settle_threads,
+)
 from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe
 from grpo_core.records import Group
-from grpo_core.reward_test import read_groups, report, stored_groups
+from grpo_core.reward_test import read_groups, report, stored_groups, to_rows
 from grpo_core.rewards import RewardFunction
-from grpo_core.runs import Run, find_run
+from grpo_core.runs import Run, find_run, write_atomically
 from grpo_core.sandbox_probe import Protection, probe
 
 app = typer.Typer()
@@ -29,6 +39,49 @@ File = Annotated[Path, typer.Argument(help="A Python file of reward functions.")
 Weights = Annotated[
     list[str] | None, typer.Option("--weight", help="function=number; 1 where nothing is said.")
 ]
+
+
+@app.command()
+def sample(
+    run: RunName,
+    problems: Annotated[
+        int | None, typer.Option(help="Training problems; as in a step if not said.", min=1)
+    ] = None,
+    group_size: Annotated[
+        int | None,
+        typer.Option(help="Completions of each; the run's if not said.", min=1, max=1024),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same completions.", min=0)] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="A JSONL file; standard output if not said.")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+) -> None:
+    """Fresh completions of a run's newest checkpoint, as rows for `reward-test --data`."""
+    found = find_run(runs_dir, run)
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise ValueError(f"--out {out}: name a file in a folder that exists")
+    quiet_libraries()
+    settle_threads()
+    from grpo_core.fresh import sample_run  # noqa: PLC0415  torch and transformers
+
+    fresh = sample_run(found, problems, group_size, seed)
+    # ASCII: a text may hold half of a character; Parquet columns hold dates
+    lines = [json.dumps(row, default=str) + "\n" for row in to_rows(fresh.groups)]
+    said = f"{len(lines)} completions of {len(fresh.groups)} problems by {fresh.model}"
+    if out is None:
+        sys.stdout.writelines(lines)
+        print(said, file=sys.stderr)
+    else:
+        _write(out, "".join(lines))
+        console.print(f"{said}, in {out}", markup=False, soft_wrap=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise ValueError(f"--out {path}: cannot be written: {error.strerror}") from None
 
 
 @app.command("reward-test")

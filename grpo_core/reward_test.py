@@ -59,9 +59,9 @@ def read_groups(path: Path) -> list[Group]:
     """Rows `prompt, completion` and any other columns of a JSONL file, in its order; neighbours
     that differ in their completion alone are one group.
 
-    Prompt and completion are texts, or lists of chat messages, of which the last one counts.
-    `completion_ids` are those of a column of that name, else there are none. Raises ValueError that
-    names the line.
+    Prompt and completion are texts, or lists of chat messages, of which the last one counts. What
+    the user turn says is in a column `question`, else it is the prompt. `completion_ids` are those
+    of a column of that name, else there are none. Raises ValueError that names the line.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -75,12 +75,26 @@ def read_groups(path: Path) -> list[Group]:
     groups: list[Group] = []
     for (prompt, columns), members in groupby(rows, key=lambda row: row[:2]):
         answer = columns.get("answer")
-        problem = Problem(str(len(groups)), prompt, "" if answer is None else str(answer), columns)
+        asked = columns.get("question")
+        question = asked if isinstance(asked, str) else prompt
+        gold = "" if answer is None else str(answer)
+        problem = Problem(str(len(groups)), question, gold, columns)
         rollouts = [Rollout(ids, [], text, "stop") for _, _, text, ids in members]
         for rollout in rollouts:
             rollout.correct = bool(problem.answer) and grade(rollout.text, problem.answer)
         groups.append(Group(problem, prompt, [], rollouts))
     return groups
+
+
+def to_rows(groups: list[Group]) -> Iterator[dict[str, Any]]:
+    """Groups as the rows that `read_groups` takes: what a reward function may ask for by name."""
+    for group in groups:
+        problem = group.problem
+        columns = {"question": problem.question, **problem.row}
+        for one in group.rollouts:
+            said = {"prompt": group.prompt, "completion": one.text, "completion_ids": one.ids}
+            said["answer"] = problem.answer
+            yield {**said, **columns, **said}  # these first, and no column in their place
 
 
 def _rows(name: str, lines: Any) -> Iterator[tuple[str, dict[str, Any], str, list[int]]]:

@@ -127,6 +127,9 @@ def test_check_needs_no_gpu(workplace):
         (["reward-test", "missing.py", "--run", "done"], "missing.py: cannot be read"),
         (["reward-test", "digits.py", "--data", "no.jsonl"], "no.jsonl: cannot be read: No such"),
         (["metrics", "done", "--format", "xml"], "--format xml: expected csv or jsonl"),
+        (["sample", "other"], "other: no such run in runs (there: done)"),
+        (["sample", "done", "--out", "no/x.jsonl"], "--out no/x.jsonl: name a file in a folder"),
+        (["sample", "done", "--out", "runs"], "--out runs: name a file in a folder that exists"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(workplace, arguments, message):
@@ -180,6 +183,24 @@ def test_reward_test_on_a_run_gives_what_the_run_gave(workplace):
     last = json.loads(studio("groups", "done", "--step", "3", "--json", cwd=workplace).stdout)
     assert [one["text"] for one in newest["completions"]] == [
         one["text"] for group in last for one in group["completions"]
+    ]
+
+
+def test_fresh_samples_are_what_reward_test_takes(workplace):
+    arguments = ("sample", "done", "--problems", "3", "--group-size", "4", "--seed", "5")
+    told = studio(*arguments, "--out", "fresh.jsonl", cwd=workplace, check=0).stdout
+    assert told == "12 completions of 3 problems by step_000003 of done, in fresh.jsonl\n"
+    printed = studio(*arguments, cwd=workplace, check=0)
+    assert printed.stdout == (workplace / "fresh.jsonl").read_text()  # the same seed
+    assert printed.stderr == "12 completions of 3 problems by step_000003 of done\n"
+    assert printed.stdout != studio(*arguments[:-1], "6", cwd=workplace, check=0).stdout
+    assert not list(workplace.glob(".fresh*"))
+    test = ("reward-test", "digits.py", "--data", "fresh.jsonl", "--json")
+    found = json.loads(studio(*test, cwd=workplace, check=0).stdout)["completions"]
+    rows = [json.loads(line) for line in printed.stdout.splitlines()]
+    assert [one["text"] for one in found] == [row["completion"] for row in rows]
+    assert [one["reward"] for one in found] == [
+        sum(map(str.isdigit, row["completion"])) for row in rows
     ]
 
 
