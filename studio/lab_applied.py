@@ -6,9 +6,9 @@ from typing import Any
 
 import streamlit as st
 
-from grpo_core import rewards
+from grpo_core import rewards, trust
 from grpo_core.reader import RunReader
-from grpo_core.runs import Command, Run
+from grpo_core.runs import Run
 from studio import data, lab_versions, widgets
 
 PENDING, NEWS = "lab_pending", "lab_news"
@@ -16,7 +16,11 @@ PENDING, NEWS = "lab_pending", "lab_news"
 
 def send(run: Run, functions: list[rewards.RewardFunction]) -> None:
     """Leave the new rewards for the trainer; `show` waits for its answer."""
-    command = Command("set_rewards", {"functions": rewards.to_dicts(functions)})
+    try:
+        command = trust.rewards_command(run, functions)
+    except ValueError as error:
+        st.session_state[widgets.PROBLEM] = str(error)
+        return
     if widgets.send(run, command):
         st.session_state[PENDING] = {"run": run.name, "id": command.id}
         st.session_state.pop(NEWS, None)

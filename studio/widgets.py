@@ -142,14 +142,15 @@ def pick_step(run: Run) -> int | None:
 
 
 @st.cache_data(ttl=600, show_spinner=False)
-def _protection() -> Protection:
-    """Tried anew now and then: a person may have changed the machine."""
+def protection() -> Protection:
+    """What the sandbox keeps out here; tried anew now and then, as a person may have changed the
+    machine."""
     return probe()
 
 
 def show_protection() -> None:
     """What keeps the reward code that is tried here from the rest of the machine."""
-    found = _protection()
+    found = protection()
     icon, color = LOOKS[found.tier]
     st.badge(found.tier.capitalize(), icon=icon, color=color, help=found.sentence)
 

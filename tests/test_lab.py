@@ -14,9 +14,10 @@ import pytest
 from browser.recorded import SHORT, record_run
 from streamlit.testing.v1 import AppTest
 
-from grpo_core import rewards
+from grpo_core import rewards, trust
 from grpo_core.runs import Run
-from studio import data, jobs, lab, lab_numbers, lab_sources, lab_versions, own_rewards
+from grpo_core.sandbox_probe import Protection
+from studio import data, jobs, lab, lab_numbers, lab_sources, lab_versions, own_rewards, widgets
 
 STUDIO = Path(data.__file__).parent
 PRETENDED = [sys.executable, str(Path(__file__).parent / "browser" / "trainer.py")]
@@ -232,6 +233,32 @@ def test_a_damaged_version_is_a_sentence(run: Run) -> None:
     version = lab_versions.history(run)[0].id
     (run.rewards / version / "rewards.json").write_text("[]")
     assert f"reward version {version}: cannot be read" in texts(open_lab())
+
+
+# --- rewards that were not written here ----------------------------------------------------------
+
+
+def test_rewards_from_elsewhere_are_shown_and_not_run_before_consent(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protection = Protection("limited", ("read your files",))
+    monkeypatch.setattr(widgets, "protection", lambda: protection)
+    app = open_lab()  # it was recorded without a mark
+    assert "def short" in app.session_state["lab_text"] and "Not written here" in texts(app)
+    assert all(str(run.rewards / one.id) in texts(app) for one in lab_versions.history(run))
+    for label in ("Try it", "Apply to the run"):
+        assert next(one for one in app.button if one.label == label).disabled
+    app.session_state["lab_trying"] = True  # as Ctrl-Enter in the editor does
+    assert "lab_trial" not in finished(app.run()).session_state
+    app.text_input(key="lab_consent").set_value("two").run()
+    assert "Not written here" in texts(app) and trust.unmarked(run)
+    app.text_input(key="lab_consent").set_value("one").run()
+    assert "Not written here" not in texts(finished(app)) and not trust.unmarked(run)
+    assert len(press(app, "Try it").session_state["lab_trial"].table) == 16
+    press(app, "Apply to the run")
+    ((command, _),) = list(run.take_commands())
+    assert command is not None
+    assert trust.is_ours(rewards.from_dicts(command.args["functions"]), command.args["mark"])
 
 
 # --- files of one's own --------------------------------------------------------------------------

@@ -568,12 +568,12 @@ def test_the_lab_says_why_a_reward_cannot_teach(recorded: Run) -> None:
 def test_the_lab_says_what_keeps_the_code_apart(
     recorded: Run, monkeypatch: pytest.MonkeyPatch, found: Protection, color: str
 ) -> None:
-    widgets._protection.clear()
+    widgets.protection.clear()
     monkeypatch.setattr(widgets, "probe", lambda: found)
     app = open_page("reward_lab", run="bundled-1", step="20")
-    widgets._protection.clear()
-    badges = [one.value for one in app.markdown if f":{color}-badge[" in one.value]
-    assert len(badges) == 1 and found.tier.capitalize() in badges[0]
+    widgets.protection.clear()
+    badges = [one.value for one in app.markdown if f"{found.tier.capitalize()}]" in one.value]
+    assert len(badges) == 1 and f":{color}-badge[" in badges[0]
 
 
 def test_lab_begins_with_the_runs_reward(recorded: Run) -> None:

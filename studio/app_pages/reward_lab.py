@@ -15,6 +15,7 @@ from studio import (
     data,
     lab,
     lab_applied,
+    lab_consent,
     lab_sources,
     lab_versions,
     lab_view,
@@ -197,8 +198,9 @@ def write(run: Run, step: int | None) -> None:
         wrong = ""
     except ValueError as error:
         functions, wrong = [], str(error)
-    source = lab_sources.current(run, step)
-    buttons(run, source, functions)
+    may_run = not lab_consent.is_missing(run)
+    source = lab_sources.current(run, step) if may_run else None
+    buttons(run, source, functions if may_run else [])
     keep(text)
     if wrong:
         widgets.problem(wrong, "Not ready")
