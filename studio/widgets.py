@@ -37,6 +37,12 @@ LOOKS: dict[Tier, tuple[str, Literal["green", "orange", "red"]]] = {
 """Icon and colour of a sandbox's tier."""
 
 
+CAVEAT = (
+    "This is access control by the system's kernel, not a virtual machine: a bug of the kernel or a "
+    "hardware side channel can defeat it. Reward code can always lie about its own rewards."
+)
+
+
 def cut(text: str) -> str:
     """The text, or its beginning where it is longer than a person reads and a browser likes."""
     more = len(text) - MAX_TEXT
@@ -152,7 +158,7 @@ def show_protection() -> None:
     """What keeps the reward code that is tried here from the rest of the machine."""
     found = protection()
     icon, color = LOOKS[found.tier]
-    st.badge(found.tier.capitalize(), icon=icon, color=color, help=found.sentence)
+    st.badge(found.tier.capitalize(), icon=icon, color=color, help=f"{found.sentence} {CAVEAT}")
 
 
 def nothing_yet(sentence: str) -> None:

@@ -322,6 +322,13 @@ def test_editor_types_marks_and_runs(tab: Tab) -> None:
     tab.page.keyboard.press("Control+Enter")
     tab.page.get_by_text("128 completions scored").wait_for()
     assert "shorter" in editor.inner_text(), "the text stayed through every run of the page"
+    tab.page.get_by_placeholder("name it").fill("shorter")
+    editor.click()
+    tab.page.keyboard.type("  # kept")
+    tab.page.keyboard.press("Control+s")
+    tab.page.get_by_text("saved").wait_for()
+    text = (tab.studio.folder / "rewards" / "shorter.py").read_text()
+    assert text.startswith("def shorter(completion):\n") and "  # kept" in text
 
 
 def test_model_text_is_only_text(tab: Tab, studio: Studio) -> None:
