@@ -35,7 +35,7 @@ def lock(watched: int) -> list[str]:
     """Give up what this kernel lets us; returns the names of the layers that hold.
 
     `watched` is a pipe whose end tells the kernel to kill this process: it can be neither closed
-    nor replaced afterwards.
+    nor replaced nor copied afterwards.
     """
     held = []
     with suppress(OSError):
@@ -165,7 +165,7 @@ _DENIED = {
 _PARTLY = {
     "clone": (56, 220), "clone3": (435, 435), "kill": (62, 129), "tgkill": (234, 131),
     "prlimit64": (302, 261), "sched_setaffinity": (203, 122), "close": (3, 57),
-    "close_range": (436, 436), "dup2": (33, None),
+    "close_range": (436, 436), "dup": (32, 23), "dup2": (33, None),
     "dup3": (292, 24), "fcntl": (72, 25), "ioctl": (16, 29), "prctl": (157, 167),
 }  # fmt: skip
 _NEWEST = 470
@@ -222,8 +222,9 @@ def _partly(watched: int) -> dict[str, Program]:
         "prlimit64": _only(0, [0, own]),
         "sched_setaffinity": _only(0, [0, own]),
         "close": _never((0, [watched])),
-        "dup2": _never((1, [watched])),
-        "dup3": _never((1, [watched])),
+        "dup": _never((0, [watched])),  # by another number it could be silenced
+        "dup2": _never((0, [watched]), (1, [watched])),
+        "dup3": _never((0, [watched]), (1, [watched])),
         "fcntl": _never((0, [watched]), (1, owners)),
         # the same by other names, and typing into a terminal
         "ioctl": _never((1, [0x5412, 0x5452, 0x8901, 0x8902])),

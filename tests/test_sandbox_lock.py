@@ -147,6 +147,9 @@ def f(completion):
         lambda: fcntl.fcntl(pipe, fcntl.F_SETOWN, 0),
         lambda: fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGURG),
         lambda: fcntl.ioctl(pipe, 0x5452, bytes(4)),
+        lambda: fcntl.fcntl(os.dup(pipe), fcntl.F_SETFL, 0),
+        lambda: fcntl.fcntl(os.dup2(pipe, 90), fcntl.F_SETFL, 0),
+        lambda: fcntl.fcntl(os.dup2(pipe, 91, inheritable=False), fcntl.F_SETFL, 0),
     ):
         try: act()
         except OSError: pass
