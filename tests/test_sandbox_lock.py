@@ -148,11 +148,12 @@ def f(completion):
         lambda: fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGURG),
         lambda: fcntl.ioctl(pipe, 0x5452, bytes(4)),
         lambda: fcntl.fcntl(os.dup(pipe), fcntl.F_SETFL, 0),
+        lambda: fcntl.fcntl(ctypes.CDLL(None).dup(pipe), fcntl.F_SETFL, 0),
         lambda: fcntl.fcntl(os.dup2(pipe, 90), fcntl.F_SETFL, 0),
         lambda: fcntl.fcntl(os.dup2(pipe, 91, inheritable=False), fcntl.F_SETFL, 0),
     ):
         try: act()
-        except OSError: pass
+        except (OSError, ValueError): pass
     ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)
     while True: pass
 '''
