@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+from grpo_core.sandbox_child import BrokenWorkerError
 from grpo_core.sandbox_process import (
-    BrokenWorkerError,
     Owed,
     Verdict,
     WorkerProcess,
@@ -33,6 +33,8 @@ MAX_REQUEST = 1 << 20
 """Characters of completions in one request, unless one group alone has more."""
 TRANSFER_S = 30.0
 """For a worker to take in one request."""
+PROGRAMS_FACTOR = 10
+"""All programs of one call may take this many times `timeout_s`, in which its own time stands."""
 GIVE_UP_AFTER = 4
 """A function whose first calls of a batch all had to be killed is not called again in it."""
 
@@ -81,8 +83,9 @@ class Pool:
         """Carry out `calls`; per call one verdict for each of its items.
 
         A group has `prompt, question, answer, step, columns` and the lists `completions` and
-        `completion_ids`. Returns when all is decided: a call takes at most `timeout_s`, a file at
-        most `load_timeout_s` to load, and one that fails to load is not tried again in this run.
+        `completion_ids`. Returns when all is decided: a call takes at most `timeout_s`, and
+        `PROGRAMS_FACTOR` times that for the programs it runs, a file at most `load_timeout_s` to
+        load, and one that fails to load is not tried again in this run.
         """
         assert self._open
         batch = _Batch(groups, calls, self.functions)
@@ -97,7 +100,10 @@ class Pool:
                     self._hear(worker, batch)
                 now = time.monotonic()
                 for worker in [w for w in self._workers if now > self._deadline(w)]:
-                    self._lose(worker, batch, "timeout")
+                    if worker.programs.running:
+                        worker.lose_program()
+                    else:
+                        self._lose(worker, batch, "timeout")
         except BaseException:
             self._kill_all()
             raise
@@ -145,6 +151,8 @@ class Pool:
     def _deadline(self, worker: WorkerProcess) -> float:
         if not worker.owed:
             return math.inf
+        if worker.programs.running:
+            return worker.programs.until
         limits = {"load": self.load_timeout_s, "take": TRANSFER_S, "call": self.timeout_s}
         return worker.since + limits[worker.owed[0].kind]
 
@@ -152,30 +160,29 @@ class Pool:
         """The workers that have something to say, as soon as one has or a deadline passes."""
         poll = select.poll()
         for worker in self._workers:
-            poll.register(worker.answers, select.POLLIN)
-            if worker.outbox:
-                poll.register(worker.requests, select.POLLOUT)
+            for descriptor, events in worker.waits_for().items():
+                poll.register(descriptor, events)
         left_s = min(map(self._deadline, self._workers)) - time.monotonic()
         ready = {descriptor for descriptor, _ in poll.poll(max(0.0, left_s) * 1000 + 1)}
         for worker in self._workers:
-            if worker.requests in ready:
-                worker.push()
+            worker.serve(ready)
         return [worker for worker in self._workers if worker.answers in ready]
 
     def _hear(self, worker: WorkerProcess, batch: _Batch) -> None:
         try:
-            for frame in worker.read():
-                if not worker.owed:
-                    raise BrokenWorkerError
+            for frame, body in worker.read():
                 kind, filename, call = worker.owed[0]
+                if kind == "call" and "program" in frame:
+                    budget_s = PROGRAMS_FACTOR * self.timeout_s
+                    worker.run_program(frame["program"], body, budget_s)
+                    continue
                 if kind == "call":
                     batch.settle(call, read_verdicts(frame, len(batch.calls[call].items)))
                 elif kind == "load" and "fault" in frame:
                     worker.failed[filename] = read_fault(frame)
                 elif kind == "load":
                     worker.loaded.add(filename)
-                worker.owed.popleft()
-                worker.since = time.monotonic()
+                worker.settle()
         except BrokenWorkerError:
             self._lose(worker, batch, "crash")
 
@@ -194,7 +201,7 @@ class Pool:
         too_long = f"{what} took longer than {limit_s:g} s"
         message = too_long if outcome == "timeout" else f"the worker process {how}"
         line, trace = own_frames(worker.last_words, filename)
-        seconds = time.monotonic() - worker.since
+        seconds = time.monotonic() - worker.since + worker.programs.spent_s
         verdict = Verdict(outcome, message=message, line=line, trace=trace, seconds=seconds)
         if kind != "load":
             behind = [owed.call for owed in worker.owed if owed.call != call]

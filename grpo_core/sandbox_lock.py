@@ -31,8 +31,10 @@ _SYSTEM = (
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def lock(watched: int) -> list[str]:
+def lock(watched: int, paths: list[str] | None = None) -> list[str]:
     """Give up what this kernel lets us; returns the names of the layers that hold.
+
+    `paths` is what `readable` says, which takes longer to find out than all the rest.
 
     `watched` is a pipe whose end tells the kernel to kill this process: it can be neither closed
     nor replaced nor copied afterwards.
@@ -43,7 +45,7 @@ def lock(watched: int) -> list[str]:
         _drop_capabilities()
         held.append("privileges")
     with suppress(OSError):
-        _landlock(_readable())
+        _landlock(readable() if paths is None else paths)
         held.append("landlock")
     with suppress(OSError):
         _seccomp(watched)
@@ -76,7 +78,7 @@ def _drop_capabilities() -> None:
 _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
 
 
-def _readable() -> list[str]:
+def readable() -> list[str]:
     """Python, its packages, this package, and what they read of the system."""
     paths = sysconfig.get_paths()
     prefixes = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
@@ -88,7 +90,7 @@ def _readable() -> list[str]:
     return [*_SYSTEM, *own, str(package)]
 
 
-def _landlock(readable: list[str]) -> None:
+def _landlock(paths: list[str]) -> None:
     """Read these files and folders, and nothing else of the file system; no TCP, no signals and no
     abstract sockets out of this process, where the kernel knows these."""
     create, add, restrict = 444, 445, 446
@@ -99,7 +101,7 @@ def _landlock(readable: list[str]) -> None:
     size = 8 if abi < 4 else 16 if abi < 6 else 24
     ruleset = _check(_libc.syscall(create, struct.pack("<QQQ", files, tcp, scopes), size, 0))
     try:
-        for path in [*readable, os.devnull]:
+        for path in [*paths, os.devnull]:
             with suppress(FileNotFoundError, PermissionError):
                 handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
                 allowed = _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0)

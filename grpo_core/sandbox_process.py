@@ -1,4 +1,4 @@
-"""One worker process as the parent sees it: its pipes, what it owes, what it says, checked.
+"""One worker process as the parent sees it: what it owes, what it says, checked, its programs.
 
 What comes out of a worker may have been written by reward code: a frame that is not exactly of the
 protocol (see `sandbox_worker.py`) counts as a crash, never as a number.
@@ -6,38 +6,30 @@ protocol (see `sandbox_worker.py`) counts as a crash, never as a number.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
-import secrets
 import select
 import signal
-import struct
-import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from grpo_core.programs import MAX_REQUEST
 from grpo_core.records import Outcome
+from grpo_core.sandbox_child import GRACE_S, BrokenWorkerError, ChildProcess
+from grpo_core.sandbox_programs import Programs
 
 MEMORY_BYTES = 2 << 30
-"""Address space of one worker."""
+"""Address space of one worker, and of one program."""
 LOCK = sys.platform == "linux"
 """Whether workers give up files, network and other processes, see `sandbox_lock.py`. Only tests
 turn it off, to see what it does."""
-MAX_FRAME = 1 << 20
-"""Bytes of one answer; printed output and tracebacks are cut far below it."""
-_GRACE_S = 0.2
 _WORKER = str(Path(__file__).resolve().with_name("sandbox_worker.py"))
-_ROOT = str(Path(__file__).resolve().parents[1])
-# Numbers must not depend on the order of a set; one worker is meant to use one core.
-_ENVIRONMENT = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _FRAME = re.compile(r'^  File "([^"\n]{0,600})", line (\d{1,9}) in .*$', re.MULTILINE)
 
 
@@ -60,10 +52,6 @@ class Verdict:
     """False when the function was not called: its file did not load, or it was given up."""
 
 
-class BrokenWorkerError(Exception):
-    """The worker has gone or does not keep to the protocol."""
-
-
 class Owed(NamedTuple):
     """An answer that a worker owes: to loading a file, taking in a request, making a call."""
 
@@ -72,41 +60,19 @@ class Owed(NamedTuple):
     call: int = -1
 
 
-class WorkerProcess:
-    """One child process: its pipes and what it owes."""
+class WorkerProcess(ChildProcess):
+    """One child process: what it owes, and the programs that its reward functions run."""
 
     def __init__(self, die_with_parent: bool) -> None:
-        request_end, self.requests = os.pipe()
-        self.answers, answer_end = os.pipe()
-        self._trace, trace_end = os.pipe()
-        theirs = {"request": request_end, "answer": answer_end, "trace": trace_end}
         parent = os.getpid() if die_with_parent else 0
         limits = {"parent": parent, "memory_bytes": MEMORY_BYTES, "lock": LOCK}
-        settings = {**theirs, **limits, "root": _ROOT}
-        # Like -I, but with the hash seed of the environment. -B: it may not write files anyway.
-        command = [sys.executable, "-s", "-P", "-B", "-X", "utf8", _WORKER, json.dumps(settings)]
-        null = subprocess.DEVNULL
-        try:
-            self._process = subprocess.Popen(
-                command, stdin=null, stdout=null, stderr=null, env=_ENVIRONMENT, cwd="/",
-                pass_fds=tuple(theirs.values()), start_new_session=True,
-            )  # fmt: skip
-        finally:
-            for end in theirs.values():
-                os.close(end)
-        for mine in (self.requests, self.answers, self._trace):
-            os.set_blocking(mine, False)
+        super().__init__([_WORKER], limits)
         self.owed: deque[Owed] = deque()
-        self.since = time.monotonic()
-        """When it began what stands first in `owed`."""
+        """`since` is when it began what stands first; the time of its programs is not counted."""
         self.loaded: set[str] = set()
         self.failed: dict[str, Verdict] = {}
         """Files that raised when they were loaded, since the current batch began."""
-        self.last_words = ""
-        """What the fault handler said of the place where it hung or died."""
-        self.outbox, self._inbox = bytearray(), bytearray()
-        self._nonce = secrets.token_hex(8)
-        self._put({"nonce": self._nonce})
+        self.programs = Programs(limits)
 
     def ask(self, request: dict[str, Any], owed: list[Owed]) -> None:
         """Send a request as far as the pipe takes it now; the answers come in the order `owed`."""
@@ -116,68 +82,57 @@ class WorkerProcess:
         self._put(request)
         self.push()
 
-    def _put(self, frame: dict[str, Any]) -> None:
-        data = json.dumps(frame, default=_plain).encode()
-        self.outbox += struct.pack("<I", len(data)) + data
-
-    def push(self) -> None:
-        """Write what the pipe takes now."""
-        try:
-            while self.outbox:
-                del self.outbox[: os.write(self.requests, self.outbox)]
-        except BlockingIOError:
-            pass  # the rest goes when the pipe has room
-        except BrokenPipeError:
-            self.outbox.clear()  # that it is gone shows at the other pipe
-
-    def read(self) -> Iterator[dict[str, Any]]:
+    def read(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         """The answers that have arrived; `BrokenWorkerError` at their end and at nonsense."""
-        chunk = os.read(self.answers, 1 << 16)
-        if not chunk:
-            raise BrokenWorkerError
-        self._inbox += chunk
-        while len(self._inbox) >= 4:
-            (size,) = struct.unpack_from("<I", self._inbox)
-            if size > MAX_FRAME:
+        for frame in self._frames(MAX_REQUEST):
+            if not self.owed or self.programs.running:
                 raise BrokenWorkerError
-            if len(self._inbox) < 4 + size:
-                return
-            try:
-                frame = json.loads(self._inbox[4 : 4 + size])
-            except (ValueError, RecursionError):
-                raise BrokenWorkerError from None
-            if not isinstance(frame, dict) or frame.get("nonce") != self._nonce:
-                raise BrokenWorkerError
-            del self._inbox[: 4 + size]
             yield frame
 
+    def settle(self) -> None:
+        """What stands first in `owed` is done."""
+        self.owed.popleft()
+        self.since = time.monotonic()
+        self.programs.spent_s = 0.0
+
+    def run_program(self, asked: Any, program: bytes, budget_s: float) -> None:
+        """Begin what a call asks for; `BrokenWorkerError` where that is nonsense."""
+        self._tell(self.programs.start(asked, program, budget_s))
+
+    def waits_for(self) -> dict[int, int]:
+        """What to poll: descriptors and events."""
+        writable = {self.requests: select.POLLOUT} if self.outbox else {}
+        return {self.answers: select.POLLIN, **writable, **self.programs.waits_for()}
+
+    def serve(self, ready: set[int]) -> None:
+        """Send what waits, and pass on what has become of its program."""
+        if self.requests in ready:
+            self.push()
+        if self.programs.running:
+            self._tell(self.programs.hear(ready))
+
+    def lose_program(self) -> None:
+        """The program host is overdue."""
+        self._tell(self.programs.give_up())
+
+    def _tell(self, ran: dict[str, Any] | None) -> None:
+        if ran is not None:
+            self.since += self.programs.last_s
+            self._put({"ran": ran})
+            self.push()
+
     def kill(self, outcome: Literal["", "timeout", "crash"] = "") -> str:
-        """End the whole process group; says how the process ended before, if it did."""
+        """End the whole process group and its programs; says how the process ended before, if it
+        did."""
         if outcome == "timeout":
             # Have the fault handler say where it hangs; it answers even amid a loop in C.
             self._process.send_signal(signal.SIGUSR1)
             poll = select.poll()
             poll.register(self._trace, select.POLLIN)
-            if poll.poll(_GRACE_S * 1000):
+            if poll.poll(GRACE_S * 1000):
                 time.sleep(0.01)  # it writes in pieces
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_GRACE_S if outcome == "crash" else 0.0)
-        code = self._process.returncode
-        with suppress(ProcessLookupError, PermissionError):  # nobody left; macOS: only a zombie
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        with suppress(BlockingIOError):
-            self.last_words = os.read(self._trace, 1 << 16).decode("ascii", "replace")
-        for mine in (self.requests, self.answers, self._trace):
-            os.close(mine)
-        if code is None:
-            return "stopped answering"
-        return f"was killed: {signal.strsignal(-code)}" if code < 0 else f"exited with code {code}"
-
-
-def _plain(value: Any) -> Any:
-    """A column's value that JSON does not know: arrays as lists, anything else as text."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+        self.programs.kill()
+        return self._end(GRACE_S if outcome == "crash" else 0.0)
 
 
 # --- what a worker says, checked, as reward code may have written it -----------------------------

@@ -9,6 +9,9 @@ the first frame:
     {"groups", "calls"}                    {} when decoded, then for each call {verdicts, printed}
                                            or {fault, printed}, both with their seconds
 
+Amid a call the worker may ask {"program"}, with the program behind the JSON, and is answered with
+{"ran"}, see `programs.py`.
+
 Imports the standard library alone, so that it starts fast and a user's file meets a clean slate.
 """
 
@@ -17,7 +20,6 @@ from __future__ import annotations
 import copy
 import ctypes
 import faulthandler
-import fcntl
 import inspect
 import io
 import json
@@ -25,11 +27,11 @@ import linecache
 import math
 import numbers
 import os
-import resource
 import signal
 import struct
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import types
@@ -82,6 +84,7 @@ class Worker:
         self.pid, self.nonce = os.getpid(), ""
         self.functions: dict[int, Function] = {}
         self.printed = Printed()
+        self.in_call, self.turn = False, threading.Lock()
 
     def serve(self) -> None:
         """Does not return: the process ends when the parent closes its end of the pipe."""
@@ -93,7 +96,25 @@ class Worker:
                 continue
             self.answer({})
             for index, group, items in request["calls"]:
-                self.answer(self.run(self.functions[index], request["groups"][str(group)], items))
+                self.in_call = True
+                said = self.run(self.functions[index], request["groups"][str(group)], items)
+                with self.turn:  # a program that a thread still waits for ends with its call
+                    self.in_call = False
+                    self.answer(said)
+
+    def run_program(self, timeout_s: float, program: bytes) -> dict[str, Any]:
+        """Have the parent run a program; what became of it, as `programs.py` reads it."""
+        if os.getpid() != self.pid:
+            raise RuntimeError("a program cannot run in a copy of the process: call run before")
+        with self.turn:
+            if not self.in_call:
+                raise RuntimeError("a program runs only while a reward function is called")
+            try:
+                self.answer({"program": {"timeout_s": timeout_s}}, program)
+                ran: dict[str, Any] = self.receive()["ran"]
+            except BaseException:
+                os._exit(1)  # half an exchange, by an alarm perhaps: the next would be out of step
+            return ran
 
     def receive(self) -> dict[str, Any]:
         """The next frame."""
@@ -111,11 +132,12 @@ class Worker:
             size -= len(chunk)
         return b"".join(chunks)
 
-    def answer(self, payload: dict[str, Any]) -> None:
-        """Send one frame."""
+    def answer(self, payload: dict[str, Any], body: bytes | None = None) -> None:
+        """Send one frame; `body` follows the JSON on a line of its own."""
         if os.getpid() != self.pid:
             os._exit(0)  # a copy that the reward function forked must not answer too
         data = json.dumps({"nonce": self.nonce, **payload}).encode()
+        data += b"" if body is None else b"\n" + body
         frame = memoryview(struct.pack("<I", len(data)) + data)
         while frame:
             frame = frame[os.write(self.answer_to, frame) :]
@@ -238,43 +260,37 @@ def describe(error: BaseException, filename: str, line: int | None) -> dict[str,
 
 def restrict(settings: dict[str, Any]) -> None:
     """Limits, and an end that comes with the parent's, before the first line of a user's code."""
+    from grpo_core.sandbox_limits import end_with, limit  # noqa: PLC0415  see `main`
+
     faulthandler.enable(file=settings["trace"])
     # Where the code hangs, without the GIL: the parent asks for it just before it kills.
     faulthandler.register(signal.SIGUSR1, file=settings["trace"], all_threads=False)
-    limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, 256)]
-    if sys.platform == "linux":  # macOS does not enforce it
-        limits.append((resource.RLIMIT_AS, settings["memory_bytes"]))
-    for limit, value in limits:
-        hard = resource.getrlimit(limit)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (value, value))
-    if sys.platform == "linux":
-        # When the parent's end of this pipe closes, however it ends, the kernel kills this whole
-        # process group, even amid a loop in C. Elsewhere a worker ends after its current call.
-        fcntl.fcntl(settings["trace"], fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(settings["trace"], fcntl.F_SETSIG, signal.SIGKILL)
-        flags = fcntl.fcntl(settings["trace"], fcntl.F_GETFL)
-        fcntl.fcntl(settings["trace"], fcntl.F_SETFL, flags | os.O_ASYNC)
-        if settings["parent"]:
-            set_parent_death_signal = 1
-            ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-            if os.getppid() != settings["parent"]:
-                os._exit(0)
+    limit(settings["memory_bytes"])
+    end_with(settings["trace"])  # elsewhere than on Linux a worker ends after its current call
+    if sys.platform == "linux" and settings["parent"]:
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        if os.getppid() != settings["parent"]:
+            os._exit(0)
 
 
 def main() -> None:
     """Serve until the parent goes; any failure of the worker itself ends it, which is a crash."""
     settings = json.loads(sys.argv[1])
-    restrict(settings)
     sys.path.append(settings["root"])
+    restrict(settings)
     if settings["lock"]:
         from grpo_core.sandbox_lock import lock  # noqa: PLC0415  found now that the path is known
 
         lock(settings["trace"])
     # no folder can be written, and a library that looks for one when it is imported must not fail
     tempfile.tempdir = os.sep
+    from grpo_core import programs  # noqa: PLC0415
+
     try:
-        Worker(settings).serve()
+        worker = Worker(settings)
+        programs.relay = worker.run_program
+        worker.serve()
     finally:
         os._exit(1)
 

@@ -90,8 +90,9 @@ def test_an_ordinary_user_is_as_safe(tmp_path):
         path for path in ("/usr/bin/python3", sys.executable)
         if Path(path).exists() and can_run(path)
     )  # fmt: skip
-    for name in ("__init__", "records", "sandbox", "sandbox_attacks", "sandbox_lock",
-                 "sandbox_probe", "sandbox_process", "sandbox_worker"):  # fmt: skip
+    for name in ("__init__", "programs", "records", "sandbox", "sandbox_attacks", "sandbox_child",
+                 "sandbox_limits", "sandbox_lock", "sandbox_probe", "sandbox_process",
+                 "sandbox_programs", "sandbox_worker"):  # fmt: skip
         target = tmp_path / "grpo_core" / f"{name}.py"
         target.parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / "grpo_core" / f"{name}.py", target)
@@ -240,11 +241,11 @@ def test_the_tables_numbers_are_the_kernels(column, header):
 
 def test_of_a_project_the_package_alone_is_readable(monkeypatch):
     """An editable install stands beside runs and secrets, a plain one beside packages."""
-    assert str(ROOT / "grpo_core") in sandbox_lock._readable()
-    assert not {str(ROOT), str(Path.home()), "/", "/etc", "/proc"} & set(sandbox_lock._readable())
+    assert str(ROOT / "grpo_core") in sandbox_lock.readable()
+    assert not {str(ROOT), str(Path.home()), "/", "/etc", "/proc"} & set(sandbox_lock.readable())
     where = "/home/me/.local/lib/python3.11/site-packages"
     monkeypatch.setattr(sandbox_lock, "__file__", f"{where}/grpo_core/sandbox_lock.py")
-    assert sandbox_lock._readable()[-1] == where
+    assert sandbox_lock.readable()[-1] == where
 
 
 def test_libraries_of_math_work_inside():
