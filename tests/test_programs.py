@@ -18,8 +18,12 @@ import psutil
 import pytest
 
 from grpo_core import programs, sandbox_probe, sandbox_process, sandbox_programs
+from grpo_core.config import RewardConfig
+from grpo_core.records import Group, Problem, Rollout
+from grpo_core.rewards import resolve
 from grpo_core.sandbox import Call, Function, Pool
 from grpo_core.sandbox_process import Verdict
+from grpo_core.scorer import Scorer
 
 ROOT = Path(__file__).parents[1]
 ATTACKS_TEXT = (ROOT / "grpo_core" / "sandbox_attacks.py").read_text()
@@ -651,3 +655,81 @@ def test_what_cannot_be_asked(asked: str, says: str) -> None:
     text = f"from grpo_core.programs import run\ndef f(completion):\n    return run({asked})\n"
     [verdict] = call(text, ["x"])
     assert verdict.outcome == "error" and verdict.message.startswith(says)
+
+
+# --- the shipped reward --------------------------------------------------------------------------
+
+ADD = "def add(a, b):\n    return a + b"
+TESTS = [
+    {"call": "add", "args": [1, 2], "returns": 3},
+    {"call": "add", "args": ["a", "b"], "returns": "ab"},
+    {"call": "add", "args": [[1], [2]], "returns": [1, 2]},
+    {"call": "add", "args": [0.5, 0.25], "returns": 0.75},
+]
+
+
+def passes_tests(completion: str, timeout_s: float = 2.0, **row: Any) -> Rollout:
+    """A completion with its reward."""
+    rollout = Rollout([1], [-1.0], completion, "stop")
+    with Scorer(resolve([RewardConfig(builtin="passes_tests")]), timeout_s) as scorer:
+        scorer.score([Group(Problem("p", "q", "a", row), "q", [1], [rollout])], 1)
+    return rollout
+
+
+@pytest.mark.parametrize(
+    ("completion", "reward"),
+    [
+        (ADD, 1.0),
+        (f"First:\n```python\nbroken(\n```\nBetter:\n```python\n{ADD}\n```\nDone.", 1.0),
+        (f"```py\n{ADD}\n```\n```bash\nls\n```", 1.0),
+        (f"- so\n  ```Python\n  def add(a, b):\n      return a + b\n  ```\n{ADD[:5]}", 1.0),
+        (f"```python\n{ADD}", 1.0),  # never closed
+        ("def add(a, b):\n    return 3", 0.25),
+        ("def add(a, b):\n    return int(a) + int(b)", 0.25),  # the others raise; 0.75 becomes 0
+        ("I cannot.", 0.0),
+        ("import os\nos._exit(0)", 0.0),
+        (f"{ALWAYS_EQUAL}def add(a, b): return E(9)", 0.0),
+        ("class E:\n    __eq__ = lambda a, b: True\ndef add(a, b): return E()", 0.0),
+        ("import builtins, json\njson.loads = lambda *_: 3\ndef add(a, b): return 4", 0.0),
+    ],
+)
+def test_the_share_of_tests_that_pass(completion: str, reward: float) -> None:
+    rollout = passes_tests(completion, tests=TESTS)
+    assert (rollout.outcome, rollout.reward) == ("ok", reward), rollout.error
+    assert rollout.printed.endswith(f"{int(4 * reward)} of 4 tests passed")
+
+
+def test_tests_of_what_is_printed() -> None:
+    tests = [
+        {"input": "1 2\n", "output": "3"},
+        {"input": "1 2", "output": "3  \n\n"},
+        {"input": "1 2", "output": " 3"},  # spaces in front do count
+        {"input": "4", "output": "4", "call": None, "args": None, "returns": None},
+    ]
+    rollout = passes_tests("print(sum(map(int, input().split())), ' ')\nprint()", tests=tests)
+    assert rollout.reward == 0.75
+    assert rollout.printed == "test 3: gave ['3'], not [' 3']\n3 of 4 tests passed"
+    assert passes_tests("print(3)", tests=json.dumps(tests)).reward == 0.5
+    rollout = passes_tests("print(3)\n1 / 0", tests=tests[:1])
+    assert rollout.reward == 0.0
+    assert rollout.printed.startswith("test 1: ZeroDivisionError: division by zero (line 2)\n")
+
+
+def test_after_a_test_that_hangs_no_other_is_run() -> None:
+    began = time.monotonic()
+    text = "n = int(input())\nwhile n == 1: pass\nprint(n)"
+    tests = [{"input": str(n), "output": str(n)} for n in (0, 1, 2, 1, 1, 1, 1, 1, 1, 1)]
+    rollout = passes_tests(text, tests=tests)
+    assert rollout.reward == 0.1
+    assert rollout.printed == "test 2: took longer than 1 s\n1 of 10 tests passed"
+    assert time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize("row", [{}, {"tests": []}, {"tests": None}, {"tests": "[]"}])
+def test_without_tests_it_does_not_apply(row: dict[str, Any]) -> None:
+    assert passes_tests(ADD, **row).outcome == "abstain"
+
+
+def test_a_test_that_is_neither_is_named() -> None:
+    rollout = passes_tests(ADD, tests=[{"in": "1", "out": "2"}])
+    assert rollout.outcome == "error" and "KeyError: 'input'" in rollout.error

@@ -560,7 +560,7 @@ def test_what_a_file_brings_in_is_a_reward_only_where_it_is_named(tmp_path: Path
 
 def test_every_builtin_has_one_function_and_says_what_it_does() -> None:
     names = builtin_names()
-    assert len(names) == 13 and {"accuracy", "answer_tag", "brevity", "think_first"} <= set(names)
+    assert len(names) == 14 and {"accuracy", "answer_tag", "brevity", "think_first"} <= set(names)
     functions = resolve([RewardConfig(builtin=name) for name in names])
     assert all(function.source.startswith('"""') for function in functions)
 
