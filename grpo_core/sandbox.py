@@ -12,13 +12,14 @@ them ends, so leave it off where threads come and go; workers always end with th
 from __future__ import annotations
 
 import math
+import os
 import select
 import time
-from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from grpo_core import sandbox_process
+from grpo_core.sandbox_calls import Batch, Call, Function
 from grpo_core.sandbox_child import BrokenWorkerError
 from grpo_core.sandbox_process import (
     Owed,
@@ -29,36 +30,15 @@ from grpo_core.sandbox_process import (
     read_verdicts,
 )
 
-MAX_REQUEST = 1 << 20
-"""Characters of completions in one request, unless one group alone has more."""
 TRANSFER_S = 30.0
 """For a worker to take in one request."""
 PROGRAMS_FACTOR = 10
 """All programs of one call may take this many times `timeout_s`, in which its own time stands."""
-GIVE_UP_AFTER = 4
-"""A function whose first calls of a batch all had to be killed is not called again in it."""
-
-
-@dataclass(frozen=True)
-class Function:
-    """A reward function in the text of its file."""
-
-    text: str
-    filename: str
-    """As errors show it; in one pool, files of the same name have the same text."""
-    name: str
-    batch: bool
-    """Called once for all items of a call, else once for its only item."""
-    messages: bool
-    """Completions and prompts as chat messages, else as text."""
-
-
-class Call(NamedTuple):
-    """One function, by index, on completions of one group."""
-
-    function: int
-    group: int
-    items: tuple[int, ...]
+SPIN_S = 0.001
+"""How long the parent looks again and again for the next answer before it sleeps: to be woken for
+each one costs more than many a reward does."""
+WATCH_S = 0.1
+"""Between looks at the memory of workers, where that has to be watched."""
 
 
 class Pool:
@@ -77,7 +57,7 @@ class Pool:
         self._files = list(dict.fromkeys(function.filename for function in functions))
         self._workers: list[WorkerProcess] = []  # a spare is the one beyond `num_workers`
         self._open = True
-        self._staff(_Batch([], [], self.functions))  # to load while the first completions are made
+        self._staff(Batch([], [], self.functions))  # to load while the first completions are made
 
     def run(self, groups: Sequence[dict[str, Any]], calls: Sequence[Call]) -> list[list[Verdict]]:
         """Carry out `calls`; per call one verdict for each of its items.
@@ -88,7 +68,7 @@ class Pool:
         load, and one that fails to load is not tried again in this run.
         """
         assert self._open
-        batch = _Batch(groups, calls, self.functions)
+        batch = Batch(groups, calls, self.functions)
         for worker in self._workers:
             worker.failed.clear()
         try:
@@ -104,6 +84,8 @@ class Pool:
                         worker.lose_program()
                     else:
                         self._lose(worker, batch, "timeout")
+                for worker in [w for w in self._workers if w.is_too_large()]:
+                    self._lose(worker, batch, "crash", "took more memory than it may")
         except BaseException:
             self._kill_all()
             raise
@@ -118,7 +100,7 @@ class Pool:
             worker.kill()
         self._workers.clear()
 
-    def _staff(self, batch: _Batch) -> None:
+    def _staff(self, batch: Batch) -> None:
         """Replace lost workers, load what is not loaded, hand out work."""
         while len(self._workers) < self.num_workers:
             self._workers.append(WorkerProcess(self.die_with_parent))
@@ -133,7 +115,7 @@ class Pool:
                     batch.drop_file(filename, verdict)
                 self._hand_out(worker, batch)
 
-    def _hand_out(self, worker: WorkerProcess, batch: _Batch) -> None:
+    def _hand_out(self, worker: WorkerProcess, batch: Batch) -> None:
         if not batch.pending:
             return
         # The spare starts only now: a file that hangs must not hang twice.
@@ -163,12 +145,22 @@ class Pool:
             for descriptor, events in worker.waits_for().items():
                 poll.register(descriptor, events)
         left_s = min(map(self._deadline, self._workers)) - time.monotonic()
-        ready = {descriptor for descriptor, _ in poll.poll(max(0.0, left_s) * 1000 + 1)}
+        if sandbox_process.WATCHED_BYTES is not None:
+            left_s = min(left_s, WATCH_S)
+        ready = {descriptor for descriptor, _ in self._spin(poll) or poll.poll(_ms(left_s))}
         for worker in self._workers:
             worker.serve(ready)
         return [worker for worker in self._workers if worker.answers in ready]
 
-    def _hear(self, worker: WorkerProcess, batch: _Batch) -> None:
+    def _spin(self, poll: select.poll) -> list[tuple[int, int]]:
+        """What is ready within `SPIN_S`; nothing where the workers need all processors."""
+        until = time.monotonic() + SPIN_S * (self.num_workers < (os.cpu_count() or 1))
+        found = poll.poll(0)
+        while not found and time.monotonic() < until:
+            found = poll.poll(0)
+        return found
+
+    def _hear(self, worker: WorkerProcess, batch: Batch) -> None:
         try:
             for frame, body in worker.read():
                 kind, filename, call = worker.owed[0]
@@ -187,11 +179,15 @@ class Pool:
             self._lose(worker, batch, "crash")
 
     def _lose(
-        self, worker: WorkerProcess, batch: _Batch, outcome: Literal["timeout", "crash"]
+        self,
+        worker: WorkerProcess,
+        batch: Batch,
+        outcome: Literal["timeout", "crash"],
+        why: str = "",
     ) -> None:
         """Kill a worker, blame what it was busy with, put the rest of its work back."""
         limit_s = self._deadline(worker) - worker.since
-        how = worker.kill(outcome)
+        how = worker.kill("" if why else outcome)
         is_spare = self._workers.index(worker) >= self.num_workers
         self._workers.remove(worker)
         if not worker.owed:
@@ -199,7 +195,7 @@ class Pool:
         kind, filename, call = worker.owed[0]
         what = "loading the file" if kind == "load" else "the call"
         too_long = f"{what} took longer than {limit_s:g} s"
-        message = too_long if outcome == "timeout" else f"the worker process {how}"
+        message = too_long if outcome == "timeout" else f"the worker process {why or how}"
         line, trace = own_frames(worker.last_words, filename)
         seconds = time.monotonic() - worker.since + worker.programs.spent_s
         verdict = Verdict(outcome, message=message, line=line, trace=trace, seconds=seconds)
@@ -213,71 +209,6 @@ class Pool:
             batch.drop_file(filename, verdict)
 
 
-class _Batch:
-    """The book-keeping of one `Pool.run`."""
-
-    def __init__(
-        self,
-        groups: Sequence[dict[str, Any]],
-        calls: Sequence[Call],
-        functions: Sequence[Function],
-    ) -> None:
-        self.groups, self.calls, self.functions = groups, calls, functions
-        self.verdicts: list[list[Verdict]] = [[] for _ in calls]
-        self.pending = deque(range(len(calls)))
-        self.num_open = len(calls)
-        self.broken: set[str] = set()
-        """Files that do not load."""
-        self.wants_spare = True
-        self._answered: Counter[int] = Counter()
-        self._killed: Counter[int] = Counter()
-
-    def function_of(self, call: int) -> Function:
-        """What is called in `call`."""
-        return self.functions[self.calls[call].function]
-
-    def take(self, num_workers: int) -> tuple[dict[str, Any], list[int]]:
-        """A request with one worker's share of what is pending, and its calls in order."""
-        taken: list[int] = []
-        groups: dict[int, dict[str, Any]] = {}
-        room = MAX_REQUEST
-        while self.pending and len(taken) < math.ceil(len(self.calls) / num_workers):
-            key = self.calls[self.pending[0]].group
-            if key not in groups:
-                room -= sum(map(len, self.groups[key]["completions"]))
-                if taken and room < 0:
-                    break
-                groups[key] = self.groups[key]
-            taken.append(self.pending.popleft())
-        return {"groups": groups, "calls": [self.calls[call] for call in taken]}, taken
-
-    def settle(self, call: int, verdicts: list[Verdict]) -> None:
-        """A worker has answered, if only with an exception."""
-        self.verdicts[call] = verdicts
-        self.num_open -= 1
-        self._answered[self.calls[call].function] += 1
-
-    def blame(self, call: int, verdict: Verdict) -> None:
-        """A worker had to be killed over `call`."""
-        self._close(call, verdict)
-        function = self.calls[call].function
-        self._killed[function] += 1
-        if self._killed[function] == GIVE_UP_AFTER and not self._answered[function]:
-            why = f"not called: all {GIVE_UP_AFTER} calls before it ended so: {verdict.message}"
-            unlucky = [call for call in self.pending if self.calls[call].function == function]
-            self._drop(unlucky, replace(verdict, message=why, seconds=0.0, tried=False))
-
-    def drop_file(self, filename: str, verdict: Verdict) -> None:
-        """A file did not load; its functions are not called in this batch."""
-        self.broken.add(filename)
-        unlucky = [call for call in self.pending if self.function_of(call).filename == filename]
-        self._drop(unlucky, replace(verdict, tried=False))
-
-    def _drop(self, calls: list[int], verdict: Verdict) -> None:
-        for call in calls:
-            self.pending.remove(call)
-            self._close(call, verdict)
-
-    def _close(self, call: int, verdict: Verdict) -> None:
-        self.verdicts[call] = [verdict] * len(self.calls[call].items)
-        self.num_open -= 1
+def _ms(seconds: float) -> float:
+    """For `poll`, which rounds down: not to wake before a deadline."""
+    return max(0.0, seconds) * 1000 + 1

@@ -1,8 +1,9 @@
 """What a worker gives up before it runs a user's code: files, network, other processes.
 
-Linux only, through ctypes and without privileges: Landlock denies files, TCP and signals to other
+On Linux through ctypes and without privileges: Landlock denies files, TCP and signals to other
 processes; a seccomp filter denies the rest. Both are for good, and hold for all that the process
-starts. Whether they hold on this machine is for `sandbox_probe.py` to find out by trying.
+starts. On macOS see `sandbox_seatbelt.py`. Whether anything holds on this machine is for
+`sandbox_probe.py` to find out by trying.
 
 Landlock: https://docs.kernel.org/userspace-api/landlock.html. Seccomp and its programs:
 https://docs.kernel.org/userspace-api/seccomp_filter.html. Only the standard library, see
@@ -39,6 +40,13 @@ def lock(watched: int, paths: list[str] | None = None) -> list[str]:
     `watched` is a pipe whose end tells the kernel to kill this process: it can be neither closed
     nor replaced nor copied afterwards.
     """
+    if sys.platform == "darwin":
+        from grpo_core import sandbox_seatbelt  # noqa: PLC0415  nobody else pays for it
+
+        with suppress(OSError):
+            sandbox_seatbelt.lock(readable() if paths is None else paths)
+            return ["seatbelt"]
+        return []
     held = []
     with suppress(OSError):
         _check(_libc.prctl(38, 1, 0, 0, 0))  # PR_SET_NO_NEW_PRIVS, which the others ask for

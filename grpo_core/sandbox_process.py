@@ -26,9 +26,11 @@ from grpo_core.sandbox_programs import Programs
 
 MEMORY_BYTES = 2 << 30
 """Address space of one worker, and of one program."""
-LOCK = sys.platform == "linux"
-"""Whether workers give up files, network and other processes, see `sandbox_lock.py`. Only tests
-turn it off, to see what it does."""
+WATCHED_BYTES = None if sys.platform == "linux" else MEMORY_BYTES
+"""Resident memory at which a worker is killed, where the system caps none."""
+LOCK = sys.platform in ("linux", "darwin")
+"""Whether workers give up files, network and other processes, see `sandbox_lock.py`. The probe
+turns it off where nothing runs with it, and tests do, to see what it does."""
 _WORKER = str(Path(__file__).resolve().with_name("sandbox_worker.py"))
 _FRAME = re.compile(r'^  File "([^"\n]{0,600})", line (\d{1,9}) in .*$', re.MULTILINE)
 
@@ -88,6 +90,17 @@ class WorkerProcess(ChildProcess):
             if not self.owed or self.programs.running:
                 raise BrokenWorkerError
             yield frame
+
+    def is_too_large(self) -> bool:
+        """Whether it holds more memory than it may, where that has to be watched."""
+        if WATCHED_BYTES is None:
+            return False
+        import psutil  # noqa: PLC0415  nobody else pays for it
+
+        try:
+            return bool(psutil.Process(self._process.pid).memory_info().rss > WATCHED_BYTES)
+        except psutil.Error:
+            return False  # it has ended
 
     def settle(self) -> None:
         """What stands first in `owed` is done."""

@@ -38,8 +38,8 @@ LOOKS: dict[Tier, tuple[str, Literal["green", "orange", "red"]]] = {
 
 
 CAVEAT = (
-    "This is access control by the system's kernel, not a virtual machine: a bug of the kernel or a "
-    "hardware side channel can defeat it. Reward code can always lie about its own rewards."
+    "This is access control by the system's kernel, not a virtual machine: a bug of the kernel or "
+    "a hardware side channel can defeat it. Reward code can always lie about its own rewards."
 )
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from grpo_core import sandbox_process
 from grpo_core.records import Event, Group, Problem, Rollout
 from grpo_core.rewards import from_source
 from grpo_core.scorer import Scorer
@@ -115,7 +116,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_only_the_culprits_are_hurt(name: str) -> None:
+def test_only_the_culprits_are_hurt(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source, outcomes = CASES[name]
     groups = [
         Group(Problem("p", "q", "a"), "", [], [Rollout([0], [], str(8 * g + i), "stop")
@@ -123,7 +124,9 @@ def test_only_the_culprits_are_hurt(name: str) -> None:
     ]  # fmt: skip
     functions = from_source(source, {"f": 1.0})
     functions = [one for one in functions if one.function == "f"]
-    with Scorer(functions, 5.0 if name == "takes all memory" else 0.3) as scorer:
+    # to take 2 GiB takes long on a busy machine
+    monkeypatch.setattr(sandbox_process, "MEMORY_BYTES", 300 << 20)
+    with Scorer(functions, 10.0 if name == "takes all memory" else 0.3) as scorer:
         scorer._pool.load_timeout_s = 1.0
         for _ in range(2):
             began = time.monotonic()

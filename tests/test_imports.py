@@ -35,8 +35,10 @@ LIGHT = {
     "sandbox_child": {"programs"},
     "sandbox_programs": {"programs", "sandbox_child"},
     "sandbox_process": {"programs", "records", "sandbox_child", "sandbox_programs"},
-    "sandbox": {"sandbox_child", "sandbox_process"},
-    "sandbox_probe": {"sandbox"},
+    "sandbox_calls": {"sandbox_process"},
+    "sandbox": {"sandbox_calls", "sandbox_child", "sandbox_process"},
+    "sandbox_probe": {"sandbox", "sandbox_process"},
+    "sandbox_seatbelt": set(),
     "scorer": {"records", "rewards", "sandbox", "sandbox_process"},
     "reward_advice": {"advantages", "records", "rewards"},
     "reward_test": {

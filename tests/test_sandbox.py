@@ -162,6 +162,18 @@ def test_memory_is_bounded(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch)
     assert (bad.outcome, bad.message, bad.line) == ("error", "MemoryError", 9)
 
 
+def test_memory_is_watched_where_the_system_caps_none(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox_process, "WATCHED_BYTES", 200 << 20)
+    hoard = "x = bytearray(os.urandom(1 << 20)) * 400; time.sleep(600)"
+    bad = check_others(run(make_pool(when_bad(hoard), timeout_s=30.0)))
+    assert (bad.outcome, bad.message) == (
+        "crash",
+        "the worker process took more memory than it may",
+    )
+
+
 def test_prints_are_kept_and_cut(make_pool: MakePool) -> None:
     text = when_bad("print('seen', file=sys.stderr); print('A' * 6_000_000)")
     verdicts = run(make_pool("print('loaded')\n" + text))

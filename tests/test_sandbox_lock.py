@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from grpo_core import sandbox_lock, sandbox_probe, sandbox_process
+from grpo_core import sandbox_lock, sandbox_probe, sandbox_process, sandbox_seatbelt
 from grpo_core.sandbox import Call, Function, Pool
 from grpo_core.sandbox_probe import ATTACKS, Protection, probe
 from grpo_core.sandbox_process import Verdict
@@ -274,3 +274,36 @@ def test_the_lock_says_which_layers_hold():
     )  # fmt: skip
     assert done.stdout.strip() == "['privileges', 'landlock', 'seccomp']", done.stderr
     assert ctypes.sizeof(ctypes.c_void_p) == 8  # what struct sock_fprog is packed for
+
+
+def test_a_lock_that_nothing_works_with_is_taken_off_and_said(monkeypatch):
+    """Nothing is lost that an unlocked worker keeps, and nobody is told more than is true."""
+    tried = []
+
+    def without(**_):
+        tried.append(sandbox_process.LOCK)
+        return sandbox_probe.Protection("off") if sandbox_process.LOCK else real()
+
+    real = sandbox_probe._try_all
+    monkeypatch.setattr(sandbox_process, "LOCK", True)
+    monkeypatch.setattr(sandbox_probe, "_try_all", without)
+    found = sandbox_probe.probe()
+    assert (tried, found.tier) == ([True, False], "limited")
+    assert "read your files" in found.gaps
+
+
+def test_rules_of_seatbelt_name_real_paths(tmp_path, monkeypatch):
+    """What can be tested without a Mac: the text. Reading comes last, so that it wins."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "lib")
+    (tmp_path / 'a "b').mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    readable = [str(tmp_path / "link"), str(tmp_path / "none"), str(tmp_path / 'a "b')]
+    rules = sandbox_seatbelt.profile(readable).split("\n")
+    assert rules[:2] == ["(version 1)", "(allow default)"]
+    assert {"(deny network*)", "(deny file-write*)", "(deny process-fork)"} <= set(rules)
+    assert rules[-2].startswith('(deny file-read-data (subpath "/Users")')
+    assert rules[-2].endswith(f'(subpath "{tmp_path}"))')
+    quoted = f'{tmp_path}/a \\"b'
+    assert rules[-1] == f'(allow file-read-data (subpath "{tmp_path}/lib") (subpath "{quoted}"))'
+    assert sum(rule.count("(") - rule.count(")") for rule in rules) == 0
