@@ -342,6 +342,7 @@ DAEMON = """import os, time
 if os.fork() == 0:
     {leave}
     time.sleep(60)
+time.sleep(0.2)  # for the other to leave the group
 print(0)
 """
 
