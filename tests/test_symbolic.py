@@ -75,24 +75,26 @@ HEAVY = [
 
 
 def test_hostile_answers_cost_at_most_their_deadline_and_nobody_else() -> None:
-    """A verdict or a timeout for each, and the right ones are right."""
+    """A verdict or a timeout for each; the right ones are right, and so is the next batch."""
     right = [r"it is \boxed{\sqrt{8}}", r"<answer>2\sqrt{2}</answer>"]
     texts = [right[0], *HARMLESS, *HEAVY, right[1]]
-    rollouts = [Rollout([0], [], text, "stop") for text in texts]
-    group = Group(Problem("0", "", r"2\sqrt{2}"), "", [], rollouts)
-    with Scorer(resolve([RewardConfig(builtin="symbolic")]), 1.0) as scorer:
-        for _ in range(2):  # and the next batch is as any other
-            began = time.monotonic()
-            scorer.score([group], 1)
-            assert time.monotonic() - began < 3 * len(HEAVY) + 12
-            assert [rollouts[0].reward, rollouts[-1].reward] == [1.0, 1.0]
-            said = [rollout.outcome for rollout in rollouts]
-            assert set(said[1 : 1 + len(HARMLESS)]) == {"ok"}
-            assert {r.reward for r in rollouts[1 : 1 + len(HARMLESS)]} == {0.0}
-            heavy = rollouts[1 + len(HARMLESS) : -1]
-            assert {r.outcome for r in heavy} <= {"ok", "timeout", "error"}
-            assert "timeout" in {r.outcome for r in heavy}
-            assert all(r.reward == 0.0 for r in heavy if r.outcome == "ok")
+    group, after = (
+        Group(Problem("0", "", r"2\sqrt{2}"), "", [], [Rollout([0], [], t, "stop") for t in some])
+        for some in (texts, right)
+    )
+    with Scorer(resolve([RewardConfig(builtin="symbolic")]), 0.7) as scorer:
+        began = time.monotonic()
+        scorer.score([group], 1)
+        assert time.monotonic() - began < 3 * len(HEAVY) + 12
+        scorer.score([after], 2)
+    assert [rollout.reward for rollout in after.rollouts] == [1.0, 1.0]
+    first, *others, last = group.rollouts
+    assert [first.reward, last.reward] == [1.0, 1.0]
+    harmless, heavy = others[: len(HARMLESS)], others[len(HARMLESS) :]
+    assert {(one.outcome, one.reward) for one in harmless} == {("ok", 0.0)}
+    assert {one.outcome for one in heavy} <= {"ok", "timeout", "error"}
+    assert "timeout" in {one.outcome for one in heavy}
+    assert all(one.reward == 0.0 for one in heavy if one.outcome == "ok")
 
 
 @pytest.mark.parametrize("text", [*HARMLESS, *HEAVY])
