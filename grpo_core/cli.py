@@ -169,6 +169,9 @@ def _follow(work: Any, config: RunConfig) -> None:
         bar = progress.add_task("loading", total=config.num_steps)
 
         def on_step(state: RunState, metrics: dict[str, float]) -> None:
+            if "time/step_s" in metrics:  # what this step has no number for is not the last one's
+                for key in last.keys() - {"eval/accuracy"}:
+                    del last[key]
             last.update(metrics)
             line = _line(last)
             progress.update(bar, completed=state.step, total=state.num_steps, description=line)

@@ -125,7 +125,9 @@ def _functions(file: Path, weights: list[str] | None, form: str = "text") -> lis
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: cannot be read: {error}") from None
     try:
-        return rewards.from_source(source, _weights(weights or []), file.name, form)
+        functions = rewards.from_source(source, _weights(weights or []), file.name, form)
+        rewards.check_weights(functions)
+        return functions
     except ValueError as error:
         said = str(error)
         raise ValueError(said if file.name in said else f"{file.name}, {said}") from None

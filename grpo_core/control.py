@@ -19,7 +19,7 @@ from grpo_core.config import RunConfig
 from grpo_core.reader import RunReader
 from grpo_core.recipe import change_live
 from grpo_core.records import Event
-from grpo_core.rewards import RewardFunction, from_dicts, load_version, save_version
+from grpo_core.rewards import RewardFunction, check_weights, from_dicts, load_version, save_version
 from grpo_core.runs import Command, Run
 from grpo_core.store import RunWriter
 
@@ -99,6 +99,7 @@ class Control:
             return "setting", {"overrides": overrides}
         if command.kind == "set_rewards":
             functions = from_dicts(command.args["functions"])
+            check_weights(functions)
             version = self._keep(functions, command.args.get("mark"))
             self._set_rewards(functions)
             return "reward_version", {"version": version, "names": [f.name for f in functions]}

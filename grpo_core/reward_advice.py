@@ -20,6 +20,8 @@ ENOUGH = 8
 """Fewer completions than this say nothing."""
 MOSTLY_FLAT = 0.75
 """Share of groups without a difference from which on a reward hardly teaches."""
+MOSTLY_SILENT = 0.5
+"""Share of completions without a reward from which on something is likely to be wrong."""
 SATURATED = 0.9
 """Share of completions that have the highest reward, or the lowest, already."""
 DOMINATES = 0.95
@@ -49,12 +51,18 @@ class Advice:
 
 def advise(groups: list[Group], functions: Sequence[RewardFunction]) -> list[Advice]:
     """What is wrong, the gravest first; nothing where too few completions were scored."""
-    rewards = [r.reward for group in groups for r in group.rollouts if r.reward is not None]
-    if len(rewards) < ENOUGH:
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    rewards = [r.reward for r in rollouts if r.reward is not None]
+    if len(rollouts) < ENOUGH:
         return []
+    silent = _silent([r.outcome == "abstain" for r in rollouts])
+    if len(rewards) < ENOUGH:
+        return silent
     if is_flat([*rewards]):
-        return [*_emitted_tags(groups, functions), _constant(rewards[0])]
+        of_how_many = len(rewards) if len(rewards) < len(rollouts) else None
+        return [*silent, *_emitted_tags(groups, functions), _constant(rewards[0], of_how_many)]
     found = [
+        *silent,
         *_emitted_tags(groups, functions),
         *_flat_groups(groups),
         *_saturated(rewards),
@@ -65,12 +73,21 @@ def advise(groups: list[Group], functions: Sequence[RewardFunction]) -> list[Adv
 
 
 def gold_groups(groups: list[Group]) -> list[Group]:
-    """For each group with a reference answer one whose completions say it, to be scored too."""
+    """For each group with a reference answer one whose completions say it, to be scored too.
+
+    How many tokens they have is a guess from how many characters the others have for a token.
+    """
+    known = [r for group in groups for r in group.rollouts if r.ids and r.text]
+    characters = sum(len(r.text) for r in known)
+    per_character = sum(len(r.ids) for r in known) / characters if characters else 0.25
     found = []
     for group in groups:
         answer = group.problem.answer
         texts = [form.format(answer=answer) for form in GOLD_FORMS] if answer else []
-        rollouts = [Rollout([-1] * len(text.split()), [], text, "stop") for text in texts]
+        numbers = [max(1, round(per_character * len(text))) for text in texts]
+        rollouts = [
+            Rollout([-1] * num, [], text, "stop") for num, text in zip(numbers, texts, strict=True)
+        ]
         problem = Problem(group.problem.id, group.problem.question, answer, group.problem.row)
         found.append(Group(problem, group.prompt, [], rollouts))
     return found
@@ -97,10 +114,26 @@ def advise_gold(groups: list[Group], gold: list[Group]) -> list[Advice]:
     ]
 
 
-def _constant(reward: float) -> Advice:
+def _silent(abstained: list[bool]) -> list[Advice]:
+    """Where most completions get no reward, as every function abstains."""
+    num = sum(abstained)
+    if num <= MOSTLY_SILENT * len(abstained):
+        return []
+    return [
+        Advice(
+            "silent",
+            f"{num} of {len(abstained)} completions get no reward: every function says that it "
+            "does not apply (None).",
+            "They teach nothing. Give a number where the reward is meant to apply.",
+        )
+    ]
+
+
+def _constant(reward: float, of_how_many: int | None) -> Advice:
+    who = "Every completion gets" if of_how_many is None else f"All {of_how_many} that get one get"
     return Advice(
         "constant",
-        f"Every completion gets {reward:.3g}: there is nothing to compare, so nothing is learned.",
+        f"{who} {reward:.3g}: there is nothing to compare, so nothing is learned.",
         "Reward something that these completions differ in.",
     )
 
@@ -111,10 +144,11 @@ def _flat_groups(groups: list[Group]) -> list[Advice]:
     flat = sum(is_flat([*rewards]) for rewards in known)
     if not known or flat < MOSTLY_FLAT * len(known):
         return []
+    rest = "only the others teach" if flat < len(known) else "nothing is learned"
     return [
         Advice(
             "flat",
-            f"In {flat} of {len(known)} groups all rewards are equal; only the others teach.",
+            f"In {flat} of {len(known)} groups all rewards are equal: {rest}.",
             "Give part of the reward for part of the way, or take prompts that are neither too "
             "easy nor too hard.",
         )
@@ -170,7 +204,7 @@ def _dominated(groups: list[Group], functions: Sequence[RewardFunction]) -> list
         Advice(
             "dominated",
             f"{name} makes {variances[name] / total:.0%} of what differs within groups; {others} "
-            "hardly matters.",
+            f"hardly {'matter' if len(variances) > 2 else 'matters'}.",
             f"Raise the weight of {others}, or leave it away.",
         )
     ]

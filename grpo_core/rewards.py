@@ -161,6 +161,12 @@ def from_source(
     ]
 
 
+def check_weights(functions: Sequence[RewardFunction]) -> None:
+    """Raises ValueError where no function counts."""
+    if not any(function.weight for function in functions):
+        raise ValueError("all weights are 0; give at least one function a weight")
+
+
 def _with_unique_names(functions: list[RewardFunction]) -> list[RewardFunction]:
     names = _unique([function.name for function in functions])
     return [replace(function, name=name) for function, name in zip(functions, names, strict=True)]

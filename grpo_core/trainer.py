@@ -119,14 +119,17 @@ class Trainer:
         return events
 
     def _watch_rewards(self, step: int, done: Step) -> list[Event]:
-        """A reward that mostly fails teaches little or something else: that pauses the run."""
-        share = done.metrics["reward/error_fraction"]
-        self.faulty = self.faulty + 1 if share > FAULTY_SHARE else 0
+        """A reward that mostly fails, or never applies, teaches little: the run pauses."""
+        share, silent = done.metrics["reward/error_fraction"], "reward/mean" not in done.metrics
+        self.faulty = self.faulty + 1 if silent or share > FAULTY_SHARE else 0
         if share < 1 and self.faulty < MAX_FAULTY:
             return []
         steps = f"in {self.faulty} steps in a row" if self.faulty > 1 else "in this step"
         self.faulty = 0
         faults = [event.detail for event in done.events if event.kind == "reward_fault"]
+        if not faults:
+            why = f"no completion got a reward {steps}: every function says that it does not apply"
+            return [self._pause(step, f"{why} (None); apply another, then continue")]
         worst = max(faults, key=lambda detail: detail["count"])
         place = f" (line {worst['line']})" if worst["line"] else ""
         why = (

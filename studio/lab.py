@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from grpo_core import rewards
@@ -50,23 +51,30 @@ class Fault:
     traceback: str
 
 
+class Flat(NamedTuple):
+    """Groups whose rewards are all equal, of those with at least two."""
+
+    num: int
+    of: int
+
+
 @dataclass
 class Trial:
     """What a reward gave to the completions of a source, and what they had before."""
 
     key: Hashable
-    source: str
-    """Text of the reward."""
+    version: str
+    """Of the reward functions, their weights and what they get."""
     compares: bool
     """Whether there are rewards from before."""
     table: pd.DataFrame
-    """One row a completion, those whose advantage changes most first; in the source's order where
-    there is nothing to compare with."""
+    """One row a completion: those that failed, then those whose advantage changes most, or in the
+    source's order where there is nothing to compare with."""
     faults: list[Fault]
     seconds: float
     num_groups: int
-    flat_before: int
-    flat_after: int
+    flat_before: Flat
+    flat_after: Flat
     about: str
     """What the advantages are."""
     advice: list[Advice] = field(default_factory=list)
@@ -119,14 +127,17 @@ def weights_at(run: Run, step: int) -> dict[str, float]:
 # --- trying --------------------------------------------------------------------------------------
 
 
-def try_out(run: Run, source: Source, text: str, functions: list[rewards.RewardFunction]) -> Trial:
+def try_out(run: Run, source: Source, functions: list[rewards.RewardFunction]) -> Trial:
     """Score the completions of a source and compare with what they had."""
     config = data.config_of(run)
     algorithm = config.algorithm if config else AlgorithmConfig()
     timeout_s = config.sandbox.timeout_s if config else 2.0
     compares = source.weights is not None
     about = lab_numbers.explain(algorithm, compares)
-    trial = Trial(source.key, text, compares, pd.DataFrame(), [], 0.0, 0, 0, 0, about)
+    version = rewards.version_of(functions)
+    trial = Trial(
+        source.key, version, compares, pd.DataFrame(), [], 0.0, 0, Flat(0, 0), Flat(0, 0), about
+    )
     try:
         groups = source.load()
         before = lab_numbers.scores_of(groups, source.weights or {})
@@ -141,8 +152,7 @@ def try_out(run: Run, source: Source, text: str, functions: list[rewards.RewardF
     trial.table = _compare(scored.groups, before if compares else None, after, algorithm, weights)
     trial.faults = [_fault(event) for event in scored.faults]
     trial.seconds, trial.num_groups = scored.seconds, len(groups)
-    trial.flat_before = _num_flat(before.rewards_PG)
-    trial.flat_after = _num_flat(after.rewards_PG)
+    trial.flat_before, trial.flat_after = _flat(before.rewards_PG), _flat(after.rewards_PG)
     trial.advice = [*advise(scored.groups, functions), *advise_gold(scored.groups, gold.groups)]
     return trial
 
@@ -159,6 +169,8 @@ def _compare(
     rows = [
         {
             "Prompt": g + 1,
+            "Question": widgets.cut(group.prompt),
+            "Answer": widgets.cut(str(group.problem.answer)),
             "Completion": widgets.cut(rollout.text),
             "Old reward": old.rewards_PG[g][i] if old else None,
             "New reward": new.rewards_PG[g][i],
@@ -167,8 +179,8 @@ def _compare(
             "ms": 1000 * rollout.reward_s,
             "Outcome": rollout.outcome,
             "Parts": _parts(rollout.parts, weights),
-            "Fault": rollout.error,
-            "Printed": rollout.printed,
+            "Fault": widgets.cut(rollout.error),
+            "Printed": widgets.cut(rollout.printed),
         }
         for g, group in enumerate(groups)
         for i, rollout in enumerate(group.rollouts)
@@ -178,10 +190,10 @@ def _compare(
         return table
     for name in ("Old reward", "New reward", "Old adv.", "New adv."):
         table[name] = pd.to_numeric(table[name])
-    if old is None:
-        return table
     change = (table["New adv."].fillna(0.0) - table["Old adv."].fillna(0.0)).abs()
-    return table.iloc[change.argsort(kind="stable")[::-1]].reset_index(drop=True)
+    order = -change.to_numpy() if old else np.zeros(len(table))
+    order[~table["Outcome"].isin(["ok", "abstain"]).to_numpy()] = -np.inf
+    return table.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
 
 
 def _parts(parts: dict[str, float | None], weights: dict[str, float]) -> list[dict[str, Any]]:
@@ -196,9 +208,10 @@ def _parts(parts: dict[str, float | None], weights: dict[str, float]) -> list[di
     ]
 
 
-def _num_flat(rewards_PG: list[list[float | None]]) -> int:
+def _flat(rewards_PG: list[list[float | None]]) -> Flat:
     known = [[reward for reward in group if reward is not None] for group in rewards_PG]
-    return sum(len(group) > 1 and is_flat([*group]) for group in known)
+    compared = [group for group in known if len(group) > 1]
+    return Flat(sum(is_flat([*group]) for group in compared), len(compared))
 
 
 def _fault(event: Event) -> Fault:
@@ -206,9 +219,9 @@ def _fault(event: Event) -> Fault:
     place = f", line {detail['line']}" if detail.get("line") else ""
     sentence = f"{detail.get('function', 'reward')}{place}: {detail.get('message', 'failed')}"
     return Fault(
-        sentence,
+        widgets.cut(sentence),
         detail.get("line"),
         detail.get("count", 1),
-        str(detail.get("completion") or ""),
-        str(detail.get("traceback") or ""),
+        widgets.cut(str(detail.get("completion") or "")),
+        widgets.cut(str(detail.get("traceback") or "")),
     )

@@ -31,11 +31,15 @@ def show(run: Run) -> None:
     pending, news = st.session_state.get(PENDING), st.session_state.get(NEWS)
     if pending and pending["run"] == run.name:
         _confirm(run, pending["id"])
-    elif news and news["run"] == run.name and news["refused"]:
+        return
+    if news and news["run"] == run.name and news["refused"]:
         widgets.problem(news["refused"], "The trainer refused")
-    elif news and news["run"] == run.name:
+    found = lab_versions.history(run)
+    if news and news["run"] == run.name and len(found) > 1:
+        # of the newest, whoever gave it
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.badge(f"in force from step {news['step']}", icon=":material/check:", color="green")
+            st.badge(f"in force from step {found[0].step}", icon=":material/check:", color="green")
+            st.text(widgets.short(", ".join(found[0].names), 40))
             st.page_link(
                 widgets.LIVE_PAGE,
                 label="See the mark on the curves",

@@ -80,7 +80,7 @@ def explain(algorithm: AlgorithmConfig, both: bool = True) -> str:
     """What the advantages (`both`: old and new) are, and what of the run's own is not in them; for
     Markdown."""
     name = algorithm.advantage or "zscore"
-    subject = "Both advantages are worked out anew" if both else "Advantages are"
+    subject = f"{'Both advantages are' if both else 'Advantages are'} worked out anew"
     said = [f"{subject} with the run's estimator (`{name}`)."]
     if name in _STAND_INS:
         said = [_STAND_INS[name][1]]
@@ -99,8 +99,8 @@ def histogram(old: list[float | None] | None, new: list[float | None]) -> dict[s
     """How often each value came up, `old` beside `new`: one bar a value where there are few of
     them, else `MAX_BARS` ranges of equal width.
 
-    Gives `labels` and `ranges` (what a bar stands for, in short and in full) and the counts `old`
-    (None without earlier rewards) and `new`.
+    Gives `labels` (of the bars, or of the edges between them and at the ends), `ranges` (what each
+    bar stands for) and the counts `old` (None without earlier rewards) and `new`.
     """
     known = [[one for one in values if one is not None] for values in (old or [], new)]
     values = sorted({one for side in known for one in side})
@@ -113,7 +113,7 @@ def histogram(old: list[float | None] | None, new: list[float | None]) -> dict[s
         edges = np.linspace(values[0], values[-1], MAX_BARS + 1)
         counts = [np.histogram(side, edges)[0].tolist() for side in known]
         said = [charts.number(edge) for edge in edges.tolist()]
-        labels, ranges = said[:-1], [f"{low} to {high}" for low, high in pairwise(said)]
+        labels, ranges = said, [f"{low} to {high}" for low, high in pairwise(said)]
     return {
         "labels": labels,
         "ranges": ranges,

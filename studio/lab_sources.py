@@ -119,7 +119,7 @@ def _by_hand(prompt: str, answer: str, texts: str) -> Source:
         rollouts = []
         for part in parts:
             text = "\n".join(part)
-            rollouts.append(Rollout([-1] * len(text.split()), [], text, "stop"))
+            rollouts.append(Rollout([-1] * round(len(text) / 4), [], text, "stop"))
             rollouts[-1].correct = bool(answer) and grade(text, answer)
         return [Group(problem, prompt, [], rollouts)]
 

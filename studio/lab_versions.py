@@ -78,11 +78,12 @@ def show(
     found = history(run)
     if not found:
         return
-    with st.expander(f"Versions of this run ({len(found)})", icon=":material/history:"):
-        chosen = st.selectbox(
-            "Version", range(len(found)), format_func=lambda i: _title(found, i), key="lab_version"
-        )
-        version = found[chosen]
+    titles = {_key(one): _title(found, index) for index, one in enumerate(found)}
+    with st.expander("Versions of this run", icon=":material/history:"):
+        # A newer version makes a new box, which shows it: what is in force must not go unseen.
+        key = f"lab_version_{run.name}_{_key(found[0])}"
+        chosen = st.selectbox("Version", [*titles], format_func=titles.__getitem__, key=key)
+        version = next(one for one in found if _key(one) == chosen)
         try:
             functions = rewards.load_version(run.rewards, version.id)
         except ValueError as error:
@@ -102,7 +103,7 @@ def show(
                 on_click=undo,
                 args=(functions,),
                 key="lab_undo_version",
-                disabled=chosen == 0 or run.status() == "completed",
+                disabled=version == found[0] or run.status() == "completed",
                 help="The run scores with this version from its next step on.",
             )
         changed = difference(listing(functions), listing(now)) if now else ""
@@ -113,6 +114,10 @@ def show(
             same = "The editor holds this very reward." if now else "The editor's is not ready."
             st.caption(same)
             st.code(listing(functions), language="python", height=260)
+
+
+def _key(version: Version) -> str:
+    return f"{version.step}_{version.id}"
 
 
 def _title(found: list[Version], index: int) -> str:

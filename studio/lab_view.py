@@ -9,9 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from studio import charts, components, lab_numbers
-from studio.lab import Fault, Source, Trial
+from studio.lab import Fault, Flat, Source, Trial
 
 TITLES = {
+    "silent": "Mostly no reward",
     "constant": "Nothing to compare",
     "flat": "Few groups teach",
     "saturated": "Little left to learn",
@@ -54,23 +55,32 @@ def show_trial(trial: Trial | None, source: Source | None) -> None:
 def _show_numbers(trial: Trial) -> None:
     table = trial.table
     failed = sum(fault.count for fault in trial.faults)
-    flat = f"{trial.flat_before} → {trial.flat_after}" if trial.compares else str(trial.flat_after)
+    scored = int(table["New reward"].notna().sum()) if len(table) else 0
+    after = _of(trial.flat_after)
+    flat = f"{_of(trial.flat_before)} → {after}" if trial.compares else after
     with st.grid(4 if trial.compares else 3, min_column_width=110):
         if trial.compares:
             st.metric("Mean reward, old", charts.number(_mean(table, "Old reward")), border=True)
         st.metric("Mean reward, new", charts.number(_mean(table, "New reward")), border=True)
         st.metric(
-            f"Flat groups of {trial.num_groups}",
+            "Flat groups",
             flat,
             border=True,
-            help="Groups whose rewards are all equal; they move nothing where an advantage "
-            "compares within its group.",
+            help="Groups whose rewards are all equal, of those with at least two rewards; they "
+            "move nothing where an advantage compares within its group.",
         )
         st.metric("Faults", str(failed), border=True)
+    num = f"{scored} of {len(table)}" if scored < len(table) else str(scored)
+    other = " The means are of different completions." if scored < len(table) else ""
     st.caption(
-        f"{len(table)} completions scored in {trial.seconds:.2f} s, in the sandbox that training "
-        f"uses. {trial.about}{' Sorted by change.' * trial.compares}"
+        f"{num} completion{'s' * (len(table) != 1)} scored in {trial.seconds:.2f} s, in the "
+        f"sandbox that training uses.{other * trial.compares} {trial.about}"
+        f"{' Sorted by change.' * trial.compares}"
     )
+
+
+def _of(flat: Flat) -> str:
+    return f"{flat.num}/{flat.of}" if flat.of else charts.NONE
 
 
 def _mean(table: pd.DataFrame, column: str) -> float | None:
@@ -99,7 +109,7 @@ def _show_fault(fault: Fault) -> None:
             if fault.traceback:
                 st.code(fault.traceback, language=None)
             st.caption("The completion")
-            st.code(fault.completion or " ", language=None, wrap_lines=True, height=140)
+            _text(fault.completion)
 
 
 def _show_table(trial: Trial) -> None:
@@ -107,7 +117,7 @@ def _show_table(trial: Trial) -> None:
     advantage = st.column_config.NumberColumn(format="%.2f", width=72)
     old = ["Old reward", "Old adv."] if trial.compares else []
     odd = ["Outcome"] if (trial.table["Outcome"] != "ok").any() else []
-    names = ["Prompt", *odd, "Completion", "Old reward", "New reward", "Old adv.", "New adv.", "ms"]
+    names = ["Prompt", "Completion", "Old reward", "New reward", "Old adv.", "New adv.", *odd, "ms"]
     shown = [name for name in names if name in old or not name.startswith("Old")]
     choice = st.dataframe(
         trial.table,
@@ -119,8 +129,8 @@ def _show_table(trial: Trial) -> None:
         column_order=shown,
         column_config={
             "Prompt": st.column_config.NumberColumn(width=54),
-            "Completion": st.column_config.TextColumn(width=190),
-            "Outcome": st.column_config.TextColumn(width=80),
+            "Completion": st.column_config.TextColumn(width=115 if odd else 190),
+            "Outcome": st.column_config.TextColumn(width=75),
             "ms": st.column_config.NumberColumn(
                 format="%.2f", width=60, help="The time that the calls for it took."
             ),
@@ -134,16 +144,26 @@ def _show_table(trial: Trial) -> None:
 
 
 def _show_completion(row: dict[str, Any]) -> None:
-    st.code(row["Completion"] or " ", language=None, wrap_lines=True)
+    _text(row["Completion"])
     number = st.column_config.NumberColumn(format="%.4g")
     st.dataframe(
         pd.DataFrame(row["Parts"]),
         key="lab_parts",
         hide_index=True,
-        column_config=dict.fromkeys(("Value", "Weight", "Adds"), number),
+        column_config={
+            "Part": st.column_config.TextColumn(width="large"),
+            **dict.fromkeys(("Value", "Weight", "Adds"), number),
+        },
     )
     if row["Fault"]:
         st.text(row["Fault"])
-    if row["Printed"]:
-        st.caption("Printed")
-        st.code(row["Printed"], language=None, wrap_lines=True, height=140)
+    for name in ("Printed", "Question", "Answer"):
+        if row[name]:
+            st.caption("Prompt" if name == "Question" else name)
+            _text(row[name])
+
+
+def _text(text: str) -> None:
+    """What somebody or something wrote; in a box of its own that scrolls where it is long."""
+    is_long = len(text) > 1200 or text.count("\n") > 12
+    st.code(text or " ", language=None, wrap_lines=True, height=260 if is_long else "content")

@@ -75,6 +75,9 @@ def _unknown_parameters(tree: ast.Module, columns: Collection[str] | None) -> li
     """Parameters without a default that the contract does not know."""
     found: list[Mark] = []
     for node in tree.body:
+        if isinstance(node, ast.AsyncFunctionDef):
+            said = f"{node.name} is async: only a plain def is called as a reward"
+            found.append(_mark(node.lineno, said, "warning"))
         if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
             continue
         given = node.args

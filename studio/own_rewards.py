@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -40,15 +41,20 @@ def read(name: str) -> str:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def digest(text: str) -> str:
+    """Tells texts apart."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
 def save(name: str, text: str, known: str | None) -> str:
     """Keep `text` as `name` (`.py` is added); returns the file's name.
 
-    `known` is what the file held when it was last opened or saved here. Raises ValueError, and
-    writes nothing, where it holds something else by now.
+    `known` is the `digest` of what the file held when it was last opened or saved here. Raises
+    ValueError, and writes nothing, where it holds something else by now.
     """
     name = _checked(name.strip().removesuffix(".py") + ".py")
     path = folder() / name
-    if path.exists() and read(name) not in (known, text):
+    if path.exists() and (there := read(name)) != text and digest(there) != known:
         raise ValueError(
             f"{path}: holds another text than the one you opened; save under another name, or "
             "open that file first"
@@ -65,5 +71,6 @@ def save(name: str, text: str, known: str | None) -> str:
 
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r}: name the file with letters, digits, - and _")
+        said = repr(name.removesuffix(".py")) if name != ".py" else "no name"
+        raise ValueError(f"{said}: name the file with letters, digits, - and _, at most 60 of them")
     return name

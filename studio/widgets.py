@@ -4,6 +4,7 @@ show text: never Markdown, never HTML (an image in Markdown would make the brows
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from typing import Literal
@@ -44,9 +45,17 @@ CAVEAT = (
 
 
 def cut(text: str) -> str:
-    """The text, or its beginning where it is longer than a person reads and a browser likes."""
+    """The text, or its beginning where it is longer than a person reads and a browser likes; half
+    characters, which no browser takes, are replaced."""
+    text = re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
     more = len(text) - MAX_TEXT
     return text if more <= 0 else f"{text[:MAX_TEXT]}\n… {more:,} more characters"
+
+
+def short(name: str, most: int = 18) -> str:
+    """A name that fits on a label, its middle left out where it is long."""
+    half = most // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[1 - half :]}"
 
 
 def problem(message: str, title: str = "That did not work") -> None:

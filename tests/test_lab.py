@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from browser.recorded import SHORT, record_run
 from streamlit.testing.v1 import AppTest
 
 from grpo_core import rewards, trust
+from grpo_core.records import Event
 from grpo_core.runs import Run
 from grpo_core.sandbox_probe import Protection
+from grpo_core.store import RunWriter
 from studio import data, jobs, lab, lab_numbers, lab_sources, lab_versions, own_rewards, widgets
 
 STUDIO = Path(data.__file__).parent
@@ -69,7 +72,7 @@ def test_histogram_of_many_values_has_ranges_of_one_width() -> None:
     found = lab_numbers.histogram(None, [float(number) for number in range(25)])
     # from 0 to 24 in twelve ranges of 2, the last with both of its ends
     assert (found["old"], found["new"]) == (None, [2] * 11 + [3])
-    assert found["labels"][:2] == ["0.000", "2.000"]
+    assert found["labels"][:2] == ["0.000", "2.000"] and len(found["labels"]) == 13, "edges"
     assert found["ranges"][-1] == "22.0 to 24.0"
     assert lab_numbers.histogram([None], [None])["new"] == []
 
@@ -163,9 +166,52 @@ def test_a_fault_shows_its_line_and_the_completion(run: Run) -> None:
     said = texts(app)
     assert "f, line 3: ZeroDivisionError" in said and "1 completion left out" in said
     table = app.session_state["lab_trial"].table
-    assert table["Outcome"].tolist() == ["ok", "error", "ok"]
-    assert table["Printed"].tolist()[0] == "seen four"
+    assert table["Outcome"].tolist() == ["error", "ok", "ok"], "what failed comes first"
+    assert table["Printed"].tolist() == ["seen", "seen four", "seen four"]
+    assert "2 of 3 completions scored" in said
     assert (table["ms"] > 0).all()
+
+
+def test_what_cannot_be_scored_does_not_look_good(run: Run) -> None:
+    app = press(open_lab("def f(completion):\n    return None\n"), "Try it")
+    trial = app.session_state["lab_trial"]
+    assert (trial.flat_before.of, trial.flat_after) == (2, (0, 0))
+    metrics = {one.label: one.value for one in app.metric}
+    assert metrics["Mean reward, new"] == "—" and metrics["Flat groups"].endswith("→ —")
+    assert "0 of 16 completions scored" in texts(app)
+    assert [advice.kind for advice in trial.advice] == ["silent"]
+
+
+def test_a_trial_of_an_earlier_text_or_weight_says_so(run: Run) -> None:
+    stale = "The numbers on the right are of an earlier text or weight"
+    app = press(open_lab("def f(completion):\n    return len(completion)\n"), "Try it")
+    assert stale not in texts(app)
+    app.number_input(key="lab_weight_f").set_value(2.0).run()
+    assert stale in texts(finished(app))
+    assert stale not in texts(press(app, "Try it"))
+    app.session_state["lab_text"] = "def f(completion):\n    return (\n"
+    assert stale in texts(finished(app.run()))
+    assert [one.key for one in app.number_input if "weight" in one.key] == ["lab_weight_f"], "stay"
+
+
+def test_half_characters_are_shown_as_such(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "a\\ud800", "completion": "c\\ud800", "answer": "\\udfff"}\n')
+    text = "def f(completion):\n    print(completion)\n    raise ValueError(completion)\n"
+    app = open_lab(text, lab_from=lab_sources.FILE, lab_path=str(path))
+    row = press(app, "Try it").session_state["lab_trial"].table.iloc[0]
+    assert (
+        row["Completion"] == "c\ufffd" and "c\ufffd" in row["Fault"] and "\ufffd" in row["Printed"]
+    )
+
+
+def test_lengths_by_hand_are_four_characters_a_token(run: Run) -> None:
+    text = "def f(completion, completion_ids):\n    return len(completion_ids)\n"
+    app = open_lab(text, lab_from=lab_sources.HAND)
+    app.text_area(key="lab_completions").set_value("x" * 200 + "\n---\nab").run()
+    app = press(app, "Try it")
+    assert app.session_state["lab_trial"].table["New reward"].tolist() == [50.0, 0.0]
+    assert "by hand a token is taken for four characters" in texts(app)
 
 
 def test_parts_add_up(run: Run) -> None:
@@ -210,7 +256,8 @@ def test_the_difference_shows_weights_and_lines() -> None:
 def test_a_version_opens_and_comes_back(run: Run) -> None:
     app = open_lab()
     assert "The editor holds this very reward." in texts(app)
-    app.selectbox(key="lab_version").set_value(1).run()
+    box = next(one for one in app.selectbox if one.label == "Version")
+    box.set_value(f"1_{lab_versions.history(run)[1].id}").run()
     assert "-# accuracy" not in texts(app) and "+# short: weight 0.2, gets text" in texts(app)
     app = press(app, "Open in the editor")
     assert "def short" not in app.session_state["lab_text"]
@@ -227,6 +274,25 @@ def test_undo_sends_what_was_before(run: Run) -> None:
     ((command, _),) = list(run.take_commands())
     assert command is not None
     assert [one["name"] for one in command.args["functions"]] == ["accuracy"]
+
+
+def test_a_newer_version_is_what_the_box_then_shows(run: Run) -> None:
+    app = open_lab()
+    first = lab_versions.history(run)[1]
+    box = next(one for one in app.selectbox if one.label == "Version")
+    box.set_value(f"1_{first.id}").run()
+    writer = RunWriter(run.db_path)
+    writer.write_event(9, Event("reward_version", {"version": first.id, "names": ["accuracy"]}))
+    writer.close()
+    app = finished(app.run())
+    box = next(one for one in app.selectbox if one.label == "Version")
+    assert box.value == f"9_{first.id}" and len(box.options) == 3
+    assert next(one for one in app.button if one.label == "Go back to it").disabled
+
+
+def test_what_is_in_force_is_named_whoever_gave_it(run: Run) -> None:
+    app = open_lab(lab_news={"run": "one", "step": 3, "refused": ""})
+    assert "in force from step 5" in texts(app) and "accuracy, short" in texts(app)
 
 
 def test_a_damaged_version_is_a_sentence(run: Run) -> None:
@@ -276,8 +342,36 @@ def test_a_reward_is_saved_and_opened_again(run: Run) -> None:
     assert app.session_state["lab_text"] == SHORT
     assert app.text_input(key="lab_file").value == "mine"
     app.session_state["lab_text"] = SHORT + "# more\n"
-    press(app.run(), "Save")
+    app.number_input(key="lab_weight_short").set_value(0.5).run()
+    app = press(app, "Save")
     assert path.read_text() == SHORT + "# more\n"
+    line = f"- {{path: {path}, function: short, weight: 0.5, completion_format: text}}"
+    assert yaml.safe_load(line)[0]["weight"] == 0.5 and f"rewards:\n{line}" in texts(app)
+
+
+def test_a_text_that_was_worked_on_is_never_lost(run: Run) -> None:
+    app = open_lab("def mine(completion):\n    return 3\n")
+    app.number_input(key="lab_weight_mine").set_value(0.25).run()
+    start = "lab_source"
+    assert "the text from before" not in app.selectbox(key=start).options
+    app = finished(app.selectbox(key=start).set_value("brevity").run())
+    assert "def brevity" in app.session_state["lab_text"]
+    assert app.selectbox(key=start).value is None, "the same can be chosen again"
+    app = finished(app.selectbox(key=start).set_value("the text from before").run())
+    assert "def mine" in app.session_state["lab_text"]
+    assert app.number_input(key="lab_weight_mine").value == 0.25
+
+
+def test_a_second_reward_beside_the_first(run: Run) -> None:
+    app = open_lab("def mine(completion):\n    return 3\n")
+    app.number_input(key="lab_weight_mine").set_value(0.25).run()
+    app.checkbox(key="lab_add").check().run()
+    app = finished(app.selectbox(key="lab_source").set_value("brevity").run())
+    text = app.session_state["lab_text"]
+    assert rewards.find_functions(text) == ["mine", "brevity"]
+    weights = {one.key: one.value for one in app.number_input}
+    assert weights["lab_weight_mine"] == 0.25 and weights["lab_weight_brevity"] == 1.0
+    assert press(app, "Try it").session_state["lab_trial"].faults == []
 
 
 def test_saving_never_writes_over_what_was_not_opened(run: Run) -> None:
@@ -294,8 +388,9 @@ def test_saving_never_writes_over_what_was_not_opened(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 61, "a b", "é", "a\nb"])
 def test_names_of_files(run: Run, name: str) -> None:
-    with pytest.raises(ValueError, match="name the file with letters"):
+    with pytest.raises(ValueError, match="name the file with letters") as refused:
         own_rewards.save(name, SHORT, None)
+    assert ".py" not in str(refused.value) and ("no name" in str(refused.value)) is (name == "")
     with pytest.raises(ValueError, match="name the file with letters"):
         own_rewards.read(name + ".py")
 

@@ -29,6 +29,7 @@ from studio.lint import marks
         ("def f(completion, completions):\n    return 1\n", [(1, "error", "a whole group")]),
         ("def helper(whatever):\n    return 1\n\n\ndef _f(completion, x):\n    return 1\n", []),
         ("def f(completion):\n    return '{} {}'.format(1)\n", [(2, "error", "missing argument")]),
+        ("async def f(completion):\n    return 1\n", [(1, "warning", "only a plain def")]),
         ("x = = 1", [(1, "error", "invalid syntax")]),
         ("", []),
     ],

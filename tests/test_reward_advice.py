@@ -39,7 +39,30 @@ def test_a_reward_that_teaches_hears_nothing():
 
 def test_few_completions_say_nothing():
     assert kinds([group([0.5] * 7)]) == [] and kinds([group([0.5] * 8)]) == ["constant"]
-    assert kinds([group([None] * 20)]) == []
+    assert kinds([group([None] * 20)]) == []  # faults, which speak for themselves
+
+
+def test_rewards_that_do_not_apply():
+    nothing = [group([None] * 4) for _ in range(5)]
+    for one in (rollout for some in nothing for rollout in some.rollouts):
+        one.outcome = "abstain"
+    (one,) = advise(nothing, [function()])
+    assert one.message.startswith("20 of 20 completions get no reward: every function says")
+    assert advise([*nothing[:2], *[group(GOOD, LENGTHS)] * 2], [function()]) == [], "8 of 16"
+    silent, constant = advise([*nothing, *[group([0.5] * 4)] * 3], [function()])
+    assert silent.message.startswith("20 of 32")
+    assert constant.message.startswith("All 12 that get one get 0.5: there is nothing to compare")
+
+
+def test_the_reference_answer_has_as_many_tokens_as_the_model_would_take():
+    # 10 characters and 4 tokens in each completion, so 0.4 tokens a character
+    groups = [group([0.0, 1.0], [4, 4])]
+    for rollout in groups[0].rollouts:
+        rollout.text = "0123456789"
+    (gold,) = gold_groups(groups)
+    texts = [rollout.text for rollout in gold.rollouts]
+    assert texts[0] == "18" and texts[3] == "<answer>18</answer>"
+    assert (len(gold.rollouts[0].ids), len(gold.rollouts[3].ids)) == (1, 8)  # 0.8 and 7.6
 
 
 def test_constant():

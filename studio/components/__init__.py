@@ -89,6 +89,19 @@ def draft(key: str, code: str, revision: int) -> str:
     return str(typed["text"]) if typed.get("revision") == revision else code
 
 
+def restored(key: str, revision: int) -> dict[str, Any] | None:
+    """What the browser kept beside a draft that it brought back after a reload; once."""
+    typed = (st.session_state.get(key) or {}).get("draft") or {}
+    kept = typed.get("kept")
+    if typed.get("revision") != revision or not isinstance(kept, dict):
+        return None
+    done = f"{key}_restored"
+    if st.session_state.get(done) == revision:
+        return None
+    st.session_state[done] = revision
+    return kept
+
+
 def editor(
     *,
     key: str,
@@ -96,6 +109,7 @@ def editor(
     revision: int,
     problems: list[dict[str, Any]],
     words: list[dict[str, str]],
+    kept: dict[str, Any],
     on_run: Callable[[], None],
     on_save: Callable[[], None],
     height: int = 320,
@@ -103,7 +117,8 @@ def editor(
     """A Python editor; `draft` reads it. `code` replaces the text only when `revision` changes.
 
     `problems`: `{line, message, severity}` each, shown at the line. `words`: completions.
-    `on_run` is called on Ctrl-Enter, `on_save` on Ctrl-S.
+    `kept` comes back from `restored` when the page was reloaded amid a draft; its `session` tells
+    one session from the next. `on_run` is called on Ctrl-Enter, `on_save` on Ctrl-S.
     """
     _component("editor")(
         key=key,
@@ -112,6 +127,7 @@ def editor(
             "revision": revision,
             "problems": problems,
             "words": words,
+            "kept": kept,
             "height": height,
         },
         default={"draft": None},

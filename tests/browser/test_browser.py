@@ -331,6 +331,43 @@ def test_editor_types_marks_and_runs(tab: Tab) -> None:
     assert text.startswith("def shorter(completion):\n") and "  # kept" in text
 
 
+def test_a_draft_survives_reload_leaving_and_another_text(chromium: Any, studio: Studio) -> None:
+    tab = Tab(chromium, studio).enter()
+    tab.go("lab?run=recorded&step=7")
+    editor = tab.page.locator(".cm-content")
+    editor.click()
+    tab.page.keyboard.press("Control+a")
+    tab.page.keyboard.insert_text("def mine(completion):\n    return 1  # kept")
+    tab.page.get_by_role("spinbutton", name="Weight of mine").fill("0.3")
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_timeout(1500)  # Python hears of the weight
+    editor.click()
+    tab.page.keyboard.press("Control+End")
+    tab.page.keyboard.type(" twice")
+    tab.page.reload()  # at once, before Python has heard of it
+    wait_for(lambda: "# kept twice" in editor.inner_text())
+    weight = tab.page.get_by_role("spinbutton", name="Weight of mine")
+    wait_for(lambda: weight.input_value() == "0.3")
+    editor.click()
+    tab.page.keyboard.press("Control+End")
+    tab.page.keyboard.type(" and thrice")
+    tab.page.get_by_role("link", name="Runs").click()
+    tab.page.wait_for_selector("button.name")
+    tab.page.get_by_role("link", name="Reward lab").click()
+    wait_for(lambda: "# kept twice and thrice" in editor.inner_text())
+    tab.page.get_by_role("combobox", name="Start from").click()
+    tab.page.get_by_text("brevity", exact=True).click()
+    wait_for(lambda: "def brevity" in editor.inner_text())
+    editor.click()
+    tab.page.keyboard.press("Control+z")
+    tab.page.wait_for_timeout(700)
+    assert "def brevity" in editor.inner_text(), "undo stays within one text"
+    tab.page.get_by_role("combobox", name="Start from").click()
+    tab.page.get_by_text("the text from before", exact=True).click()
+    wait_for(lambda: "# kept twice and thrice" in editor.inner_text())
+    tab.close()
+
+
 def test_model_text_is_only_text(tab: Tab, studio: Studio) -> None:
     run = record_run(studio.runs_dir, "hostile", until=2)
     writer = RunWriter(run.db_path)

@@ -1,4 +1,4 @@
-var g=`
+var b=`
 :host, .root { font-family: var(--st-font); color: var(--st-text-color); }
 .root {
   --faint: color-mix(in srgb, var(--st-text-color) 62%, var(--st-background-color));
@@ -43,18 +43,18 @@ button.danger:hover:not(:disabled) { border-color: var(--st-red-color); color: v
   white-space: pre-wrap; overflow-wrap: anywhere; }
 .alert[data-tone=warn] { border-color: var(--st-orange-color); color: var(--st-orange-text-color);
   background: var(--st-orange-background-color); }
-`;function a(o,r={},...d){let s=document.createElement(o);for(let[t,e]of Object.entries(r))t==="dataset"?Object.assign(s.dataset,e):t.startsWith("aria-")||t==="role"||t==="for"?s.setAttribute(t,e):s[t]=e;return s.append(...d),s}function b(o,r){o.textContent!==r&&(o.textContent=r)}function f(o,r,d,s){let{parentElement:t}=r,e=o.get(t);return e||(e=d(r),o.set(t,e)),e.component=r,s(e),()=>{e.destroy(),o.delete(t)}}var x=`
-.bars { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); gap: 6px; height: 96px;
+`;function i(t,r={},...l){let s=document.createElement(t);for(let[o,n]of Object.entries(r))o==="dataset"?Object.assign(s.dataset,n):o.startsWith("aria-")||o==="role"||o==="for"?s.setAttribute(o,n):s[o]=n;return s.append(...l),s}function g(t,r){t.textContent!==r&&(t.textContent=r)}function f(t,r,l,s){let{parentElement:o}=r,n=t.get(o);return n||(n=l(r),t.set(o,n)),n.component=r,s(n),()=>{n.destroy(),t.delete(o)}}var x=`
+.bars { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); height: 96px;
   align-items: end; border-bottom: 1px solid var(--line); }
 .pair { display: flex; align-items: end; justify-content: center; gap: 2px; height: 100%; }
 .pair i { display: block; width: min(45%, 22px); border-radius: 3px 3px 0 0; min-height: 0; }
 .pair i.old { background: color-mix(in srgb, var(--st-text-color) 28%, var(--st-background-color)); }
 .pair i.new { background: var(--st-primary-color); }
-.labels { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); gap: 6px; font-size: 11.5px;
-  text-align: center; padding-top: 3px; }
-.labels span { overflow: hidden; text-overflow: clip; white-space: nowrap; }
+.labels { position: relative; height: 20px; font-size: 11px; padding-top: 3px; }
+.labels span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
+.bars, .labels { margin: 0 16px; }
 .head { display: flex; gap: 14px; font-size: 12.5px; padding-bottom: 8px; align-items: center; }
 .head b { font-weight: 600; margin-right: auto; }
 .key::before { content: ""; display: inline-block; width: 9px; height: 9px; border-radius: 2px; margin-right: 6px;
   background: var(--key); }
-`,m=new WeakMap;function S(o){return f(m,o,v,w)}function v({parentElement:o}){let r=a("div",{className:"root"});return o.append(a("style",{textContent:g+x}),r),{root:r,destroy(){r.remove()}}}function w({root:o,component:{data:r}}){let d=r.old!==null,s=Math.max(1,...r.old??[],...r.new),t=(n,i)=>{let c=a("i",{className:n});return c.style.height=`${100*i/s}%`,c},e=n=>{let i=d?`${r.old[n]} before, `:"",c=a("div",{className:"pair",title:`${r.ranges[n]}: ${i}${r.new[n]} now`});return d&&c.append(t("old",r.old[n])),c.append(t("new",r.new[n])),c},l=(n,i)=>{let c=a("span",{className:"key faint"},n);return c.style.setProperty("--key",i),c},p=a("div",{className:"head"},a("b",{},r.title));d&&p.append(l("before","color-mix(in srgb, var(--st-text-color) 28%, var(--st-background-color))"),l("now","var(--st-primary-color)"));let u=a("div",{className:"bars",role:"img"},...r.new.map((n,i)=>e(i)));u.setAttribute("aria-label",r.title);let h=r.labels.map(n=>{let i=a("span",{className:"faint"});return b(i,n),i});o.replaceChildren(p,u,a("div",{className:"labels"},...h))}export{S as default};
+`,v=new WeakMap;function $(t){return f(v,t,w,y)}function w({parentElement:t}){let r=i("div",{className:"root"});return t.append(i("style",{textContent:b+x}),r),{root:r,destroy(){r.remove()}}}function y({root:t,component:{data:r}}){let l=r.old!==null,s=Math.max(1,...r.old??[],...r.new),o=(a,c)=>{let e=i("i",{className:a});return e.style.height=`${100*c/s}%`,e},n=a=>{let c=l?`${r.old[a]} before, `:"",e=i("div",{className:"pair",title:`${r.ranges[a]}: ${c}${r.new[a]} now`});return l&&e.append(o("old",r.old[a])),e.append(o("new",r.new[a])),e},d=(a,c)=>{let e=i("span",{className:"key faint"},a);return e.style.setProperty("--key",c),e},p=i("div",{className:"head"},i("b",{},r.title));l&&p.append(d("before","color-mix(in srgb, var(--st-text-color) 28%, var(--st-background-color))"),d("now","var(--st-primary-color)"));let u=i("div",{className:"bars",role:"img"},...r.new.map((a,c)=>n(c)));u.setAttribute("aria-label",r.title);let h=r.labels.length>r.new.length,m=r.labels.map((a,c)=>{let e=i("span",{className:"faint"});return g(e,a),e.style.left=`${100*(c+(h?0:.5))/r.new.length}%`,e});t.replaceChildren(p,u,i("div",{className:"labels"},...m))}export{$ as default};

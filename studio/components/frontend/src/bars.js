@@ -2,15 +2,15 @@
 import { BASE_CSS, el, mountOnce, setText } from "./shared.js";
 
 const CSS = `
-.bars { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); gap: 6px; height: 96px;
+.bars { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); height: 96px;
   align-items: end; border-bottom: 1px solid var(--line); }
 .pair { display: flex; align-items: end; justify-content: center; gap: 2px; height: 100%; }
 .pair i { display: block; width: min(45%, 22px); border-radius: 3px 3px 0 0; min-height: 0; }
 .pair i.old { background: color-mix(in srgb, var(--st-text-color) 28%, var(--st-background-color)); }
 .pair i.new { background: var(--st-primary-color); }
-.labels { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); gap: 6px; font-size: 11.5px;
-  text-align: center; padding-top: 3px; }
-.labels span { overflow: hidden; text-overflow: clip; white-space: nowrap; }
+.labels { position: relative; height: 20px; font-size: 11px; padding-top: 3px; }
+.labels span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
+.bars, .labels { margin: 0 16px; }
 .head { display: flex; gap: 14px; font-size: 12.5px; padding-bottom: 8px; align-items: center; }
 .head b { font-weight: 600; margin-right: auto; }
 .key::before { content: ""; display: inline-block; width: 9px; height: 9px; border-radius: 2px; margin-right: 6px;
@@ -57,9 +57,12 @@ function update({ root, component: { data } }) {
   }
   const bars = el("div", { className: "bars", role: "img" }, ...data.new.map((_, index) => pair(index)));
   bars.setAttribute("aria-label", data.title);
-  const labels = data.labels.map((text) => {
+  // One label a bar stands below it, one more than bars stands at the edges between them.
+  const atEdges = data.labels.length > data.new.length;
+  const labels = data.labels.map((text, index) => {
     const node = el("span", { className: "faint" });
     setText(node, text);
+    node.style.left = `${(100 * (index + (atEdges ? 0 : 0.5))) / data.new.length}%`;
     return node;
   });
   root.replaceChildren(head, bars, el("div", { className: "labels" }, ...labels));

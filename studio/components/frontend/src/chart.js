@@ -183,6 +183,7 @@ export class Chart {
     ctx.strokeStyle = ctx.fillStyle = css(this.host, "--st-violet-color");
     ctx.lineWidth = 1.25 * ratio;
     ctx.setLineDash([4 * ratio, 3 * ratio]);
+    let free = -Infinity; // where the last label ends: one that would lie on it is left out
     for (const mark of this.board.marks()) {
       const x = Math.round(plot.valToPos(mark.step, "x", true)) + 0.5;
       if (x < bbox.left || x > bbox.left + bbox.width) continue;
@@ -193,7 +194,10 @@ export class Chart {
       // Above the plot, where no curve runs; on the left where the right has no room.
       const width = ctx.measureText(mark.label).width;
       const fits = x + width < bbox.left + bbox.width;
-      ctx.fillText(mark.label, fits ? x - 2 * ratio : x - width + 2 * ratio, bbox.top - 5 * ratio);
+      const left = fits ? x - 2 * ratio : x - width + 2 * ratio;
+      if (left < free) continue;
+      free = left + width + 6 * ratio;
+      ctx.fillText(mark.label, left, bbox.top - 5 * ratio);
     }
     ctx.restore();
   }

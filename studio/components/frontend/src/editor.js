@@ -1,5 +1,6 @@
 // A Python editor (CodeMirror 6). Python gets the text as state `draft` (a moment after typing and
-// when the focus leaves), trigger `run` on Ctrl-Enter and trigger `save` on Ctrl-S.
+// when the focus leaves), trigger `run` on Ctrl-Enter and trigger `save` on Ctrl-S. What is typed is
+// also kept in this tab, and comes back when the page is reloaded or left before Python heard of it.
 import { autocompletion, closeBrackets, closeBracketsKeymap, completeFromList, completionKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import { python, pythonLanguage } from "@codemirror/lang-python";
@@ -12,6 +13,7 @@ import { tags } from "@lezer/highlight";
 import { mountOnce } from "./shared.js";
 
 const DEBOUNCE_MS = 500;
+const DRAFT_KEY = "grpo-studio-draft";
 const instances = new WeakMap();
 
 // Streamlit's theme colours as CSS variables: light and dark follow without a word from us.
@@ -69,25 +71,21 @@ function make(component) {
   parentElement.append(host);
   const instance = { component, revision: data.revision, words: data.words, problems: "", timer: 0 };
   let sent = null;
-  const flush = () => {
+  const flush = (_, kept) => {
     clearTimeout(instance.timer);
     const text = instance.view.state.doc.toString();
     if (text === sent) return;
     sent = text;
     // With its revision: Python tells a draft of the text it replaced meanwhile from one of this.
-    instance.component.setStateValue("draft", { text, revision: instance.revision });
+    instance.component.setStateValue("draft", { text, revision: instance.revision, kept });
   };
+  instance.flush = flush;
   const trigger = (name) => () => {
     flush();
     instance.component.setTriggerValue(name, Date.now());
     return true;
   };
-  instance.view = new EditorView({
-    parent: host,
-    root: parentElement.getRootNode(),
-    state: EditorState.create({
-      doc: data.code,
-      extensions: [
+  instance.extensions = [
         lineNumbers(), highlightActiveLineGutter(), highlightSpecialChars(), history(), drawSelection(),
         dropCursor(), EditorState.allowMultipleSelections.of(true), indentOnInput(), bracketMatching(),
         closeBrackets(), highlightActiveLine(), highlightSelectionMatches(), indentUnit.of("    "),
@@ -106,13 +104,28 @@ function make(component) {
           if (!change.docChanged) return;
           clearTimeout(instance.timer);
           instance.timer = setTimeout(flush, DEBOUNCE_MS);
+          keep(instance);
         }),
-        // A click on a button of the page takes the focus first: it then runs what is on screen.
-        EditorView.domEventHandlers({ blur: () => { flush(); return false; } }),
-      ],
-    }),
+        // A click on a button of the page takes the focus first: it then runs what is on screen. Not
+        // on a link: what Python is told then would hold it up, and the text is kept here anyway.
+        EditorView.domEventHandlers({
+          blur: (event) => {
+            if (!event.relatedTarget?.closest?.("a")) flush();
+            return false;
+          },
+        }),
+  ];
+  instance.view = new EditorView({
+    parent: host,
+    root: parentElement.getRootNode(),
+    state: EditorState.create({ doc: data.code, extensions: instance.extensions }),
   });
   sent = data.code;
+  const lost = whatWasLost(data);
+  if (lost) {
+    show(instance, lost.text);
+    setTimeout(() => flush(null, lost.kept)); // when Python has heard that the editor is there
+  }
   instance.destroy = () => {
     clearTimeout(instance.timer);
     instance.view.destroy();
@@ -125,12 +138,13 @@ function update(instance) {
   const { data } = instance.component;
   const { view } = instance;
   instance.words = data.words;
+  if (instance.isKept && data.revision === instance.revision) keep(instance); // with the newest weights
   if (data.revision !== instance.revision) {
     instance.revision = data.revision;
     clearTimeout(instance.timer);
     instance.reset(data.code);
-    view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: data.code } });
-    clearTimeout(instance.timer);
+    show(instance, data.code);
+    forget(instance);
   }
   // Only when they changed: the marks then stay on their lines while one types.
   const problems = JSON.stringify(data.problems);
@@ -139,6 +153,34 @@ function update(instance) {
     view.dispatch(setDiagnostics(view.state, data.problems.map((problem) => mark(view.state.doc, problem))));
   }
   view.dom.dataset.problems = String(data.problems.length);
+}
+
+/** Another text, with a history of its own: undo must not bring a text back under another's name. */
+function show(instance, text) {
+  instance.view.setState(EditorState.create({ doc: text, extensions: instance.extensions }));
+  instance.problems = "";
+}
+
+function keep(instance) {
+  const { view, component: { data } } = instance;
+  instance.isKept = true;
+  const draft = { text: view.state.doc.toString(), revision: data.revision, kept: data.kept };
+  try { sessionStorage.setItem(DRAFT_KEY, JSON.stringify(draft)); } catch { /* private window: not kept */ }
+}
+
+function forget(instance) {
+  instance.isKept = false;
+  try { sessionStorage.removeItem(DRAFT_KEY); } catch { /* there is none */ }
+}
+
+/** What was typed in this tab and Python does not know: it was reloaded, or left too quickly. */
+function whatWasLost(data) {
+  let draft = null;
+  try { draft = JSON.parse(sessionStorage.getItem(DRAFT_KEY)); } catch { return null; }
+  if (!draft || draft.text === data.code) return null;
+  if (draft.kept.session !== data.kept.session) return { text: draft.text, kept: draft.kept };
+  // Within a session Python knows the text but for its last moments; what it has replaced is over.
+  return draft.revision === data.revision ? { text: draft.text } : null;
 }
 
 function mark(doc, problem) {

@@ -201,8 +201,10 @@ class Live {
 
   fillTile({ spec, value, note }) {
     const { store } = this;
-    setText(value, format(store.last(spec.name), spec.format));
     const first = spec.since === "first";
+    // A number of every step that the newest steps do not have is none of theirs.
+    const isOld = !first && store.lastStepOf(spec.name) < store.lastStepOf("time/step_s");
+    setText(value, format(isOld ? null : store.last(spec.name), spec.format));
     const old = first ? store.first(spec.name) : store.last(spec.name, BACK);
     const label = first ? "at the start" : `${BACK} steps ago`;
     setText(note, old === null ? "\u00a0" : `${label}: ${format(old, spec.format)}`);

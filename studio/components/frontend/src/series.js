@@ -82,7 +82,11 @@ export class Store {
 
   lastStep() {
     let last = 0;
-    for (const { steps } of this.curves.values()) last = Math.max(last, steps[steps.length - 1] ?? 0);
+    for (const name of this.curves.keys()) last = Math.max(last, this.lastStepOf(name));
     return last;
+  }
+
+  lastStepOf(name) {
+    return this.curves.get(name)?.steps.at(-1) ?? 0;
   }
 }
