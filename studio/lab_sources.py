@@ -12,7 +12,7 @@ from grpo_core.grading import grade
 from grpo_core.records import Group, Problem, Rollout
 from grpo_core.reward_test import read_groups
 from grpo_core.runs import Run
-from studio import data, jobs, scoring
+from studio import data, jobs, scoring, widgets
 from studio.lab import Source, weights_at
 
 STEP, FILE, HAND, FRESH = "A step of the run", "A data file", "By hand", "Fresh samples"
@@ -25,6 +25,9 @@ _DEFAULTS = {
     KIND: STEP, PATH: "", PROMPT: "What is 7 + 11?", ANSWER: "18",
     TEXTS: "The answer is 18.\n---\n17\n---\nI do not know.", NUM: 4, SIZE: 4,
 }  # fmt: skip
+
+_OWN = {STEP: (), FILE: (PATH,), HAND: (PROMPT, ANSWER, TEXTS), FRESH: (NUM, SIZE)}
+"""The fields of each kind."""
 
 
 def current(run: Run, step: int | None) -> Source | None:
@@ -52,14 +55,14 @@ def columns(run: Run, step: int | None) -> list[str] | None:
 
 def fields(run: Run) -> None:
     """Choosing the completions."""
-    for key, value in _DEFAULTS.items():
-        # a widget that was not drawn loses its value: say it again on each visit
-        st.session_state.setdefault(key, value)
     kinds = [STEP, FILE, HAND, FRESH]
+    widgets.recall({KIND: STEP})
     st.segmented_control(
         "Completions", kinds, key=KIND, required=True, label_visibility="collapsed"
     )
-    kind = _field(KIND)
+    kind = str(_field(KIND))
+    own = {key: _DEFAULTS[key] for key in _OWN[kind]}
+    widgets.recall(own)
     if kind == FILE:
         st.text_input(
             "A JSONL file on this machine",
@@ -72,10 +75,12 @@ def fields(run: Run) -> None:
         _hand_fields()
     elif kind == FRESH:
         _fresh_fields(run)
+    widgets.remember([KIND, *own])
 
 
 def _field(key: str) -> object:
-    return st.session_state.get(key, _DEFAULTS[key])
+    kept = st.session_state.get(f"{key}_kept", _DEFAULTS[key])
+    return st.session_state.get(key, kept)
 
 
 # --- a data file ---------------------------------------------------------------------------------

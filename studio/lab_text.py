@@ -21,6 +21,8 @@ EDITOR, FORMAT, CHOICE, ADD, FILE_NAME = (
 )  # fmt: skip
 WEIGHT = "lab_weight_"
 """Keys of widgets; the last one begins those of the weights."""
+FIELDS = {FORMAT: "text", FILE_NAME: "", ADD: False}
+"""What the fields around the editor hold at first."""
 TEXT, LOADED, LOADED_FOR = "lab_text", "lab_loaded", "lab_loaded_for"
 WEIGHTS, REVISION, FILE_DIGEST = "lab_weights", "lab_revision", "lab_file_digest"
 BEFORE, SESSION, SAVING, SAVED = "lab_before", "lab_session", "lab_saving", "lab_saved"
@@ -77,9 +79,7 @@ def _set_around(draft: Draft) -> None:
 def begin(run: Run) -> None:
     """On each visit: show the reward of a run that is shown for the first time, unless somebody
     has worked on the text."""
-    # widgets that are not drawn lose their values: say them again
-    for key, value in {FORMAT: "text", FILE_NAME: "", ADD: False}.items():
-        st.session_state.setdefault(key, value)
+    widgets.recall(FIELDS)
     st.session_state.setdefault(SESSION, secrets.token_hex(8))
     if st.session_state.get(LOADED_FOR) != run.name:
         if not is_worked_on():

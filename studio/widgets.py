@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -50,6 +50,21 @@ def cut(text: str) -> str:
     text = re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
     more = len(text) - MAX_TEXT
     return text if more <= 0 else f"{text[:MAX_TEXT]}\n… {more:,} more characters"
+
+
+# A widget that is not drawn, on another page or beside another choice, loses its value.
+
+
+def recall(defaults: dict[str, Any]) -> None:
+    """Before these widgets are drawn: what they held when they were drawn last."""
+    for key, value in defaults.items():
+        st.session_state.setdefault(key, st.session_state.get(f"{key}_kept", value))
+
+
+def remember(keys: Iterable[str]) -> None:
+    """After they are drawn: what they hold."""
+    for key in keys:
+        st.session_state[f"{key}_kept"] = st.session_state[key]
 
 
 def short(name: str, most: int = 18) -> str:

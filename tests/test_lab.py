@@ -362,6 +362,26 @@ def test_a_text_that_was_worked_on_is_never_lost(run: Run) -> None:
     assert app.number_input(key="lab_weight_mine").value == 0.25
 
 
+def test_fields_keep_what_they_hold_while_another_page_is_open(run: Run) -> None:
+    app = open_lab("def f(completion):\n    return completion[0]['content'] == '17'\n")
+    app.segmented_control(key="lab_format").set_value("messages").run()
+    app.text_input(key="lab_file").set_value("mine").run()
+    app.segmented_control(key="lab_from").set_value(lab_sources.HAND).run()
+    app.text_area(key="lab_completions").set_value("17\n---\n5").run()
+    app.switch_page("app_pages/runs.py").run()
+    app.switch_page("app_pages/reward_lab.py").run()
+    assert app.segmented_control(key="lab_format").value == "messages"
+    assert app.text_input(key="lab_file").value == "mine"
+    assert app.text_area(key="lab_completions").value == "17\n---\n5"
+    assert press(app, "Try it").session_state["lab_trial"].table["New reward"].tolist() == [
+        1.0,
+        0.0,
+    ]
+    app.segmented_control(key="lab_from").set_value(lab_sources.STEP).run()
+    app.segmented_control(key="lab_from").set_value(lab_sources.HAND).run()
+    assert app.text_area(key="lab_completions").value == "17\n---\n5"
+
+
 def test_a_second_reward_beside_the_first(run: Run) -> None:
     app = open_lab("def mine(completion):\n    return 3\n")
     app.number_input(key="lab_weight_mine").set_value(0.25).run()

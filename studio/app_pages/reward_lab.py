@@ -149,6 +149,7 @@ def write(run: Run, step: int | None) -> None:
     may_run = not lab_consent.is_missing(run)
     source = lab_sources.current(run, step) if may_run else None
     buttons(run, source, functions if may_run else [])
+    widgets.remember(lab_text.FIELDS)
     saved(functions)
     if wrong:
         widgets.problem(wrong, "Not ready")
