@@ -160,7 +160,7 @@ def newest(run):
     return sorted(run.checkpoints.glob("step_*"))[-1]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.slow), "bf16"])
 def test_a_run_learns_and_leaves_its_adapters(
     recipe, random_model, tmp_path, monkeypatch, precision
 ):
@@ -202,6 +202,7 @@ def test_every_tool_reads_what_a_run_leaves(recipe, random_model, tmp_path):
     assert torch.allclose(log_probs(ours.model), log_probs(theirs), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [

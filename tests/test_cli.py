@@ -186,6 +186,7 @@ def test_reward_test_on_a_run_gives_what_the_run_gave(workplace):
     ]
 
 
+@pytest.mark.slow
 def test_fresh_samples_are_what_reward_test_takes(workplace):
     arguments = ("sample", "done", "--problems", "3", "--group-size", "4", "--seed", "5")
     told = studio(*arguments, "--out", "fresh.jsonl", cwd=workplace, check=0).stdout
@@ -266,6 +267,7 @@ def test_a_reward_with_a_syntax_error_is_refused_with_its_line(workplace):
     assert list(find_run(workplace / "runs", "done").inbox.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_is_steered_from_other_processes(workplace):
     """pause, apply-reward, set, continue, stop, resume after SIGKILL, delete."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

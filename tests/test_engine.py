@@ -19,7 +19,7 @@ EOS = [0, 1, 2]
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("heads", "kv_heads"), HEADS)
-@pytest.mark.parametrize("shared_from", [1, 99])
+@pytest.mark.parametrize("shared_from", [1, pytest.param(99, marks=pytest.mark.slow)])
 def test_greedy_tokens_equal_hugging_face(family, heads, kv_heads, shared_from, monkeypatch):
     monkeypatch.setattr(rows, "SHARED_FROM", shared_from)  # both ways to keep a prompt's keys
     model = random_model(family, heads, kv_heads)
@@ -258,6 +258,7 @@ def graph_engine(model):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("heads", "kv_heads"), HEADS)
+@pytest.mark.slow
 def test_the_gpus_engine_is_greedy_as_hugging_face(family, heads, kv_heads, monkeypatch):
     monkeypatch.setattr(graphs, "LOOK_EVERY", 3)
     model = random_model(family, heads, kv_heads)

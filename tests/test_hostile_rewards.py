@@ -116,6 +116,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
 def test_only_the_culprits_are_hurt(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source, outcomes = CASES[name]
     groups = [

@@ -348,6 +348,7 @@ print(0)
 
 
 @linux
+@pytest.mark.slow
 def test_a_program_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     escape, stay = DAEMON.format(leave="os.setsid()"), DAEMON.format(leave="pass")
     assert [ran[3] for ran in run(escape, stay)] == [
@@ -363,6 +364,7 @@ def test_a_program_leaves_no_process_behind(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @linux
+@pytest.mark.slow
 def test_a_fork_bomb_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = "import os\nfor _ in range(4): os.fork()\nprint(0, flush=True)\nwhile True: pass"
     asked = {"program": bomb, "timeout_s": 1.5}
@@ -449,6 +451,7 @@ def test_a_host_that_dies_is_a_crash_and_takes_its_program_with_it(
 
 
 @linux
+@pytest.mark.slow
 def test_a_host_that_does_not_answer_is_a_crash(
     while_looping: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -581,6 +584,7 @@ def test_two_workers_run_programs_at_once() -> None:
     assert len(hosts) == 2 and None not in hosts
 
 
+@pytest.mark.slow
 def test_a_call_s_deadline_stands_still_while_its_programs_run() -> None:
     asked = {"program": "import time; time.sleep(0.7)", "timeout_s": 5.0}
     assert [ran[0] for ran in run(asked, asked, timeout_s=0.4)] == ["ok", "ok"]
@@ -589,6 +593,7 @@ def test_a_call_s_deadline_stands_still_while_its_programs_run() -> None:
     assert (verdict.outcome, verdict.message) == ("timeout", "the call took longer than 0.3 s")
 
 
+@pytest.mark.slow
 def test_the_programs_of_one_call_have_a_budget_together() -> None:
     """Ten deadlines of 0.1 s: the first takes all of it, the others are not run."""
     loop = {"program": "while True: pass", "timeout_s": 600.0}
@@ -602,6 +607,7 @@ def test_the_programs_of_one_call_have_a_budget_together() -> None:
     pool.close()
 
 
+@pytest.mark.slow
 def test_a_judge_that_runs_programs_for_ever_is_stopped() -> None:
     judge = (
         "from grpo_core.programs import run\n"

@@ -74,6 +74,7 @@ HEAVY = [
 ]
 
 
+@pytest.mark.slow
 def test_hostile_answers_cost_at_most_their_deadline_and_nobody_else() -> None:
     """A verdict or a timeout for each; the right ones are right, and so is the next batch."""
     right = [r"it is \boxed{\sqrt{8}}", r"<answer>2\sqrt{2}</answer>"]

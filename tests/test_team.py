@@ -49,6 +49,7 @@ def outputs(random_model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_two_processes_give_the_loss_and_gradients_of_one(outputs, case):
     one, two = (json.loads((folder / f"{case}.json").read_text()) for folder in outputs.values())
     assert (one.pop("num_processes"), two.pop("num_processes")) == (1, 2)

@@ -131,6 +131,7 @@ def test_a_killed_run_resumes_bit_identically(recipe, tmp_path, more):
         assert reader.attempt() == 2 and steps == list(range(1, recipe["num_steps"] + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state_bits", [32, 8])
 def test_a_run_in_half_precision(recipe, tmp_path, monkeypatch, state_bits):
     """Weights are bf16 in memory, what must stay exact is not."""

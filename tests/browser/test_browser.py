@@ -184,6 +184,7 @@ def test_links_restore_what_they_name(tab: Tab) -> None:
     assert tab.page.get_by_label("Step", exact=True).input_value() == "7"
 
 
+@pytest.mark.slow
 def test_start_from_the_page_then_the_server_dies(chromium: Any, studio: Studio) -> None:
     """One click starts a run; the tab closes, the server is killed; the run never stopped."""
     first = Tab(chromium, studio).enter()
@@ -331,6 +332,7 @@ def test_editor_types_marks_and_runs(tab: Tab) -> None:
     assert text.startswith("def shorter(completion):\n") and "  # kept" in text
 
 
+@pytest.mark.slow
 def test_a_draft_survives_reload_leaving_and_another_text(chromium: Any, studio: Studio) -> None:
     tab = Tab(chromium, studio).enter()
     tab.go("lab?run=recorded&step=7")
