@@ -89,31 +89,44 @@ def show(
         except ValueError as error:
             st.text(str(error))
             return
-        with st.container(horizontal=True):
-            st.button(
-                "Open in the editor",
-                icon=":material/edit:",
-                on_click=load,
-                args=(functions,),
-                key="lab_open_version",
-            )
-            st.button(
-                "Go back to it",
-                icon=":material/undo:",
-                on_click=undo,
-                args=(functions,),
-                key="lab_undo_version",
-                disabled=version == found[0] or run.status() == "completed",
-                help="The run scores with this version from its next step on.",
-            )
-        changed = difference(listing(functions), listing(now)) if now else ""
-        if changed:
-            st.caption("From this version to what stands in the editor")
-            st.code(changed, language="diff", height=260)
-        else:
-            same = "The editor holds this very reward." if now else "The editor's is not ready."
-            st.caption(same)
-            st.code(listing(functions), language="python", height=260)
+        _show_buttons(functions, load, undo, version == found[0] or run.status() == "completed")
+        _show_code(functions, now)
+
+
+def _show_buttons(
+    functions: Functions,
+    load: Callable[[Functions], None],
+    undo: Callable[[Functions], None],
+    is_over: bool,
+) -> None:
+    with st.container(horizontal=True):
+        st.button(
+            "Open in the editor",
+            icon=":material/edit:",
+            on_click=load,
+            args=(functions,),
+            key="lab_open_version",
+        )
+        st.button(
+            "Go back to it",
+            icon=":material/undo:",
+            on_click=undo,
+            args=(functions,),
+            key="lab_undo_version",
+            disabled=is_over,
+            help="The run scores with this version from its next step on.",
+        )
+
+
+def _show_code(functions: Functions, now: Functions) -> None:
+    """What differs from the editor's, else the version itself."""
+    changed = difference(listing(functions), listing(now)) if now else ""
+    if changed:
+        st.caption("From this version to what stands in the editor")
+        st.code(changed, language="diff", height=260)
+    else:
+        st.caption("The editor holds this very reward." if now else "The editor's is not ready.")
+        st.code(listing(functions), language="python", height=260)
 
 
 def _key(version: Version) -> str:

@@ -128,19 +128,7 @@ def write(run: Run, step: int | None) -> None:
     source_fields()
     text = components.draft(lab_text.EDITOR, st.session_state[lab_text.TEXT], revision)
     st.session_state[lab_text.TEXT] = text
-    columns = lab_sources.columns(run, step)
-    words = WORDS | {name: "a data column" for name in columns or [] if name not in WORDS}
-    components.editor(
-        key=lab_text.EDITOR,
-        code=text,
-        revision=revision,
-        problems=problems_of(text, columns),
-        words=[{"label": w, "type": "variable", "detail": said} for w, said in words.items()],
-        kept=lab_text.context(),
-        on_run=ask_to_try,
-        on_save=lab_text.ask_to_save,
-        height=380,
-    )
+    editor(text, revision, lab_sources.columns(run, step))
     hint(text)
     try:
         functions, wrong = chosen_functions(text, weight_fields(text)), ""
@@ -162,6 +150,22 @@ def write(run: Run, step: int | None) -> None:
         st.rerun()
     lab_versions.show(
         run, functions, lab_text.put_version, lambda wanted: lab_applied.send(run, wanted)
+    )
+
+
+def editor(text: str, revision: int, columns: list[str] | None) -> None:
+    """The editor with its marks and the words that it completes."""
+    words = WORDS | {name: "a data column" for name in columns or [] if name not in WORDS}
+    components.editor(
+        key=lab_text.EDITOR,
+        code=text,
+        revision=revision,
+        problems=problems_of(text, columns),
+        words=[{"label": w, "type": "variable", "detail": said} for w, said in words.items()],
+        kept=lab_text.context(),
+        on_run=ask_to_try,
+        on_save=lab_text.ask_to_save,
+        height=380,
     )
 
 
