@@ -72,7 +72,9 @@ class Control:
             elif event["kind"] == "status":
                 self.paused = False
             else:
-                self._set_rewards(load_version(self.run.rewards, event["detail"]["version"]))
+                functions = load_version(self.run.rewards, event["detail"]["version"])
+                self._check(functions, f"`grpo-studio resume {self.run.name} --trust-rewards`")
+                self._set_rewards(functions)
 
     def obey(self, step: int) -> None:
         """Carry out what waits in the inbox; `step` is the first one that it can change."""
@@ -112,14 +114,18 @@ class Control:
         """Keep what a command brings; it is marked only where the command was given here."""
         if trust.is_ours(functions, mark):
             return trust.keep(self.run, functions)
-        if not self._is_isolated and not trust.is_marked(self.run, functions):
-            reason = trust.why_no_marks()
-            raise ValueError(
-                "nothing shows that these rewards were written by you on this machine"
-                f"{f' ({reason})' if reason else ''}, where they could do harm; give them with "
-                f"`grpo-studio apply-reward {self.run.name} FILE`"
-            )
+        self._check(functions, f"`grpo-studio apply-reward {self.run.name} FILE`")
         return save_version(self.run.rewards, functions)
+
+    def _check(self, functions: list[RewardFunction], remedy: str) -> None:
+        """Raises ValueError for rewards that may not run here before somebody consents."""
+        if self._is_isolated or trust.is_marked(self.run, functions):
+            return
+        reason = trust.why_no_marks()
+        raise ValueError(
+            "nothing shows that these rewards were written by you on this machine"
+            f"{f' ({reason})' if reason else ''}, where they could do harm; give them with {remedy}"
+        )
 
 
 def _is_repeated(event: dict[str, Any]) -> bool:

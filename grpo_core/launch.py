@@ -37,8 +37,10 @@ def start(runs_dir: Path, name: str, config: RunConfig, on_step: OnStep | None =
             trust.keep(run, functions)
         except trust.NoKey as error:  # costs a question when the run is resumed
             log.warning("the rewards are not marked as written here: %s", error)
+        protection = probe()  # before there are workers, as it decides how they start
         with _working(prepared, functions, None) as worker:
-            return _train(run, Trainer(run, worker, config, on_step=on_step))
+            trainer = Trainer(run, worker, config, protection, on_step=on_step)
+            return _train(run, trainer)
 
 
 def resume(run: Run, on_step: OnStep | None = None) -> Status:
@@ -66,7 +68,7 @@ def resume(run: Run, on_step: OnStep | None = None) -> Status:
         with _working(prepared, functions, path) as worker:
             # from the beginning: whatever an attempt before the first checkpoint wrote goes
             after = step if path else -1
-            trainer = Trainer(run, worker, config, path, after, on_step, protection)
+            trainer = Trainer(run, worker, config, protection, path, after, on_step)
             for reason in passed_over:
                 trainer.journal.event("notice", message=f"passed over {reason}")
             return _train(run, trainer)
@@ -92,6 +94,7 @@ def _follow(
     # A launcher hands its signals to all; the leader stops after the step and sends the others home
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    probe()  # how this process's workers start
     with _working(prepared, functions, resume_from) as worker:
         follow(worker)
     return "completed"

@@ -110,7 +110,8 @@ class RunReader:
     def first_row(self, step: int) -> dict[str, Any] | None:
         """The data columns of a step's first problem, None where the step is not stored."""
         found = self._rows("SELECT row FROM groups WHERE step = ? ORDER BY id LIMIT 1", step)
-        return json.loads(found[0]["row"]) if found else None
+        row = json.loads(found[0]["row"]) if found else None
+        return row if isinstance(row, dict) else None
 
     def _whole(self, group: dict[str, Any]) -> dict[str, Any]:
         return {**group, "row": json.loads(group["row"]), "rollouts": self._rollouts(group["id"])}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +55,20 @@ def _stored_group(reader: RunReader, stored: dict[str, Any], column: str) -> Gro
     return Group(problem, stored["prompt"], [], rollouts)
 
 
-def read_groups(path: Path) -> list[Group]:
+def read_groups(path: Path, most: int | None = None) -> list[Group]:
     """Rows `prompt, completion` and any other columns of a JSONL file, in its order; neighbours
     that differ in their completion alone are one group.
 
     Prompt and completion are texts, or lists of chat messages, of which the last one counts. What
     the user turn says is in a column `question`, else it is the prompt. `completion_ids` are those
-    of a column of that name, else there are none. Raises ValueError that names the line.
+    of a column of that name, else there are none. With `most`, only the first so many rows.
+    Raises ValueError that names the line.
     """
     try:
+        if not path.is_file() and path.exists():
+            raise ValueError(f"{path}: is not a file")
         with path.open(encoding="utf-8-sig") as file:
-            rows = list(_rows(path.name, file))
+            rows = list(islice(_rows(path.name, file), most))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not UTF-8: {error.reason}") from None
     except OSError as error:

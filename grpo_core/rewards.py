@@ -17,6 +17,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,8 +46,8 @@ class RewardFunction:
     """As errors show it."""
 
 
-MAX_SOURCE = 300_000
-"""Characters of a reward file; parsing twice that takes a second and half a gigabyte."""
+MAX_SOURCE = 200_000
+"""Characters of a reward file; the worst that fits takes some seconds to parse, once."""
 
 _FUNCTIONS = TypeAdapter(Annotated[list[RewardFunction], Field(min_length=1)])
 
@@ -63,14 +64,7 @@ def find_functions(source: str) -> list[str]:
 
 def batch_forms(source: str) -> dict[str, bool]:
     """By name, whether a reward function takes a whole group."""
-    forms = {}
-    for node in _statements(source):
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            given = node.args
-            names = {a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
-            if names & {"completion", "completions"}:
-                forms[node.name] = "completion" not in names
-    return forms
+    return dict(_parsed(source).forms)
 
 
 def builtin_names() -> list[str]:
@@ -82,13 +76,42 @@ def brought_in(source: str) -> list[str]:
     """Names that a file imports or assigns. What they are shows only when it is executed, so they
     are reward functions only where they are asked for by name, and then in TRL's batch form: such
     as what `from trl.rewards import …` or `penalty = get_repetition_penalty_reward()` gives."""
-    names = []
-    for node in _statements(source):
-        if isinstance(node, ast.ImportFrom):
-            names += [alias.asname or alias.name for alias in node.names]
-        elif isinstance(node, ast.Assign):
-            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
-    return names
+    return list(_parsed(source).brought_in)
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    forms: tuple[tuple[str, bool], ...] = ()
+    brought_in: tuple[str, ...] = ()
+    error: str = ""
+
+
+def _parsed(source: str) -> _Parsed:
+    found = _look_at(source)
+    if found.error:
+        raise ValueError(found.error)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _look_at(source: str) -> _Parsed:
+    """A page asks the same of a text many times."""
+    forms: dict[str, bool] = {}
+    names: list[str] = []
+    try:
+        for node in _statements(source):
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                given = node.args
+                asked = {a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+                if asked & {"completion", "completions"}:
+                    forms[node.name] = "completion" not in asked
+            elif isinstance(node, ast.ImportFrom):
+                names += [alias.asname or alias.name for alias in node.names]
+            elif isinstance(node, ast.Assign):
+                names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    except ValueError as error:
+        return _Parsed(error=str(error))
+    return _Parsed(tuple(forms.items()), tuple(names))
 
 
 def _statements(source: str) -> list[ast.stmt]:

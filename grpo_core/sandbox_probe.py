@@ -64,13 +64,20 @@ class Protection:
 def probe() -> Protection:
     """Try all attacks, in less than a tenth of a second.
 
-    Where no worker works with the lock on, workers go without it from now on, which makes the tier
-    `limited` and not `off`: it is said, and everything else holds.
+    Where no worker works with the lock on, again and again, and one works without, workers go
+    without it until the next probe finds otherwise. That makes the tier `limited` and not `off`: it
+    is said, and everything else holds.
     """
+    sandbox_process.LOCK_FAILS = False
     found = _try_all()
     if found.tier == "off" and sandbox_process.LOCK:
-        sandbox_process.LOCK = False
-        found = _try_all()
+        found = _try_all()  # a machine that was short of something for a moment keeps its lock
+    if found.tier == "off" and sandbox_process.LOCK:
+        sandbox_process.LOCK_FAILS = True
+        without = _try_all()
+        if without.tier != "off":
+            return without
+        sandbox_process.LOCK_FAILS = False
     return found
 
 

@@ -29,8 +29,10 @@ MEMORY_BYTES = 2 << 30
 WATCHED_BYTES = None if sys.platform == "linux" else MEMORY_BYTES
 """Resident memory at which a worker is killed, where the system caps none."""
 LOCK = sys.platform in ("linux", "darwin")
-"""Whether workers give up files, network and other processes, see `sandbox_lock.py`. The probe
-turns it off where nothing runs with it, and tests do, to see what it does."""
+"""Whether workers give up files, network and other processes, see `sandbox_lock.py`. Only tests
+turn it off, to see what it does."""
+LOCK_FAILS = False
+"""Where `sandbox_probe.py` found that no worker works with the lock on: they go without."""
 _WORKER = str(Path(__file__).resolve().with_name("sandbox_worker.py"))
 _FRAME = re.compile(r'^  File "([^"\n]{0,600})", line (\d{1,9}) in .*$', re.MULTILINE)
 
@@ -67,7 +69,7 @@ class WorkerProcess(ChildProcess):
 
     def __init__(self, die_with_parent: bool) -> None:
         parent = os.getpid() if die_with_parent else 0
-        limits = {"parent": parent, "memory_bytes": MEMORY_BYTES, "lock": LOCK}
+        limits = {"parent": parent, "memory_bytes": MEMORY_BYTES, "lock": LOCK and not LOCK_FAILS}
         super().__init__([_WORKER], limits)
         self.owed: deque[Owed] = deque()
         """`since` is when it began what stands first; the time of its programs is not counted."""

@@ -1,6 +1,6 @@
 """What a worker gives up on macOS: Seatbelt, the system's own sandbox, which a process puts on
 itself. Apple has deprecated `sandbox_init` and offers nothing else for it; whether it holds on this
-machine is for `sandbox_probe.py` to find out by trying. It caps no memory, see `WATCHED_MEMORY` in
+machine is for `sandbox_probe.py` to find out by trying. It caps no memory, see `WATCHED_BYTES` in
 `sandbox_process.py`.
 
 Only the standard library, see `sandbox_worker.py`.

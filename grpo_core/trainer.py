@@ -21,7 +21,7 @@ from grpo_core.journal import Journal, OnStep
 from grpo_core.records import Event, StepStats
 from grpo_core.rewards import RewardFunction, save_version, version_of
 from grpo_core.runs import Run, Status
-from grpo_core.sandbox_probe import Protection, probe
+from grpo_core.sandbox_probe import Protection
 from grpo_core.worker import Step, Worker, fewer_rows
 
 MAX_DRIFT, MAX_DRIFT_HALF = 0.02, 0.05
@@ -42,13 +42,13 @@ class Trainer:
         run: Run,
         worker: Worker,
         config: RunConfig,
+        protection: Protection,
         resume_from: Path | None = None,
         truncate_after: int | None = None,
         on_step: OnStep | None = None,
-        protection: Protection | None = None,
     ) -> None:
         self.run, self.worker = run, worker
-        self.protection = protection or probe()
+        self.protection = protection
         self.start = self.skipped = self.faulty = 0
         if resume_from is not None:
             position = checkpoint.read_position(resume_from)

@@ -200,7 +200,7 @@ def _began_with(run: Run) -> str | None:
     try:
         with RunReader(run.db_path) as reader:
             return reader.first_reward_version()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{run.name}: {run.db_path.name} cannot be read: {error}") from None
 
 

@@ -74,7 +74,7 @@ def read(run: Run, query: Callable[[RunReader], T], default: Any) -> T:
             return default
         try:
             return query(reader)
-        except sqlite3.Error:
+        except (sqlite3.Error, ValueError, KeyError, TypeError):  # not what we wrote
             return default
 
 

@@ -4,6 +4,7 @@ that exist already.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -25,14 +26,20 @@ EXAMPLE = '''def reward(completion, answer):
 '''
 
 
+class Loaded(NamedTuple):
+    """Completions, and whether there are more than one trial takes."""
+
+    groups: list[Group]
+    is_cut: bool = False
+
+
 @dataclass(frozen=True)
 class Source:
     """Completions to try a reward on."""
 
     key: Hashable
-    """Differs where the completions do."""
-    label: str
-    load: Callable[[], list[Group]]
+    """Differs where the completions do, or the run whose algorithm they are judged by."""
+    load: Callable[[], Loaded]
     """Raises ValueError that says what is wrong with them."""
     step: int = 0
     weights: dict[str, float] | None = None
@@ -79,24 +86,23 @@ class Trial:
     """What the advantages are."""
     advice: list[Advice] = field(default_factory=list)
     error: str = ""
+    is_cut: bool = False
+    """Whether these are only the first of the source's completions."""
 
 
 # --- the run's reward as a text ------------------------------------------------------------------
 
 
-def current_reward(run: Run) -> tuple[str, dict[str, float], str]:
-    """Text, weights and completion format of the reward in force, else of an example."""
+def current_functions(run: Run) -> list[rewards.RewardFunction]:
+    """The reward in force, nothing where there is none that can be read."""
     version = data.read(run, lambda reader: reader.reward_version(), None)
-    functions: list[rewards.RewardFunction] = []
     try:
         if version:
-            functions = rewards.load_version(run.rewards, version)
-        else:
-            config = data.config_of(run)
-            functions = rewards.resolve(config.rewards) if config else []
+            return rewards.load_version(run.rewards, version)
+        config = data.config_of(run)
+        return rewards.resolve(config.rewards) if config else []
     except ValueError:
-        functions = []
-    return as_text(functions) if functions else (EXAMPLE, {}, "text")
+        return []
 
 
 def as_text(functions: list[rewards.RewardFunction]) -> tuple[str, dict[str, float], str]:
@@ -112,6 +118,38 @@ def as_text(functions: list[rewards.RewardFunction]) -> tuple[str, dict[str, flo
         weights = {}
     weights.update({function.function: function.weight for function in functions})
     return text, weights, functions[0].completion_format
+
+
+def why_not_one_text(functions: list[rewards.RewardFunction]) -> str:
+    """Why `as_text` would be another reward than these functions; empty where it is the same."""
+    sources = list(dict.fromkeys(function.source for function in functions))
+    if len({function.completion_format for function in functions}) > 1:
+        return "some of its functions get text and some messages"
+    if len(sources) > 1:
+        names = [name for source in sources for name in _top_level_names(source)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            return f"its files each have their own {', '.join(twice[:3])}"
+        if any("from __future__" in source for source in sources):
+            return "one of its files asks for __future__ features"
+    return ""
+
+
+def _top_level_names(source: str) -> set[str]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    defined = {node.name for node in tree.body if isinstance(node, named)}
+    assigned = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    return defined | assigned
 
 
 def weights_at(run: Run, step: int) -> dict[str, float]:
@@ -139,7 +177,7 @@ def try_out(run: Run, source: Source, functions: list[rewards.RewardFunction]) -
         source.key, version, compares, pd.DataFrame(), [], 0.0, 0, Flat(0, 0), Flat(0, 0), about
     )
     try:
-        groups = source.load()
+        groups, trial.is_cut = source.load()
         before = lab_numbers.scores_of(groups, source.weights or {})
         scored = scoring.bench().score(functions, groups, source.step, timeout_s)
         gold = scoring.bench().score(functions, gold_groups(groups), source.step, timeout_s)

@@ -13,7 +13,7 @@ from grpo_core.records import Group, Problem, Rollout
 from grpo_core.reward_test import read_groups
 from grpo_core.runs import Run
 from studio import data, jobs, scoring, widgets
-from studio.lab import Source, weights_at
+from studio.lab import Loaded, Source, weights_at
 
 STEP, FILE, HAND, FRESH = "A step of the run", "A data file", "By hand", "Fresh samples"
 KIND, PATH = "lab_from", "lab_path"
@@ -34,23 +34,22 @@ def current(run: Run, step: int | None) -> Source | None:
     """The completions that are chosen now; None while there are none."""
     kind = _field(KIND)
     if kind == FILE:
-        return _of_file(str(_field(PATH)).strip())
+        return _of_file(run, str(_field(PATH)).strip())
     if kind == HAND:
-        return _by_hand(str(_field(PROMPT)), str(_field(ANSWER)), str(_field(TEXTS)))
+        return _by_hand(run, str(_field(PROMPT)), str(_field(ANSWER)), str(_field(TEXTS)))
     if kind == FRESH:
         return _fresh(run)
     if step is None:
         return None
-    load = lambda: scoring.stored_groups(run, step)  # noqa: E731  one line, used once
-    weights = weights_at(run, step)
-    return Source((STEP, run.name, step), f"step {step}", load, step, weights)
+    load = lambda: Loaded(*scoring.stored_groups(run, step))  # noqa: E731  one line, used once
+    return Source((STEP, run.name, step), load, step, weights_at(run, step))
 
 
 def columns(run: Run, step: int | None) -> list[str] | None:
     """Columns of the data that functions can ask for, None where they are not known."""
     if _field(KIND) in (STEP, FRESH):
         return data.columns(run, step)
-    return [] if _field(KIND) == HAND else None
+    return ["question"] if _field(KIND) == HAND else None
 
 
 def fields(run: Run) -> None:
@@ -86,7 +85,7 @@ def _field(key: str) -> object:
 # --- a data file ---------------------------------------------------------------------------------
 
 
-def _of_file(text: str) -> Source | None:
+def _of_file(run: Run, text: str) -> Source | None:
     if not text:
         return None
     path = Path(text).expanduser()
@@ -94,7 +93,18 @@ def _of_file(text: str) -> Source | None:
         stamp = path.stat().st_mtime_ns
     except (OSError, ValueError):
         stamp = 0  # trying it says what is wrong
-    return Source((FILE, text, stamp), path.name, lambda: read_groups(path))
+    return Source((FILE, run.name, text, stamp), lambda: _read(path))
+
+
+def _read(path: Path) -> Loaded:
+    groups = read_groups(path, scoring.MAX_COMPLETIONS + 1)
+    num = sum(len(group.rollouts) for group in groups)
+    if num <= scoring.MAX_COMPLETIONS:
+        return Loaded(groups)
+    if len(groups) == 1:
+        del groups[0].rollouts[scoring.MAX_COMPLETIONS :]
+        return Loaded(groups, True)
+    return Loaded(groups[:-1], True)  # the last one may go on
 
 
 # --- by hand -------------------------------------------------------------------------------------
@@ -112,8 +122,8 @@ def _hand_fields() -> None:
     )
 
 
-def _by_hand(prompt: str, answer: str, texts: str) -> Source:
-    def load() -> list[Group]:
+def _by_hand(run: Run, prompt: str, answer: str, texts: str) -> Source:
+    def load() -> Loaded:
         parts: list[list[str]] = [[]]
         for line in texts.split("\n"):
             if line.strip() == DIVIDER:
@@ -126,9 +136,9 @@ def _by_hand(prompt: str, answer: str, texts: str) -> Source:
             text = "\n".join(part)
             rollouts.append(Rollout([-1] * round(len(text) / 4), [], text, "stop"))
             rollouts[-1].correct = bool(answer) and grade(text, answer)
-        return [Group(problem, prompt, [], rollouts)]
+        return Loaded([Group(problem, prompt, [], rollouts)])
 
-    return Source((HAND, prompt, answer, texts), "your text", load)
+    return Source((HAND, run.name, prompt, answer, texts), load)
 
 
 # --- fresh samples -------------------------------------------------------------------------------
@@ -140,7 +150,7 @@ def _fresh(run: Run) -> Source | None:
         stamp = path.stat().st_mtime_ns
     except OSError:
         return None
-    return Source((FRESH, run.name, stamp), "fresh samples", lambda: read_groups(path))
+    return Source((FRESH, run.name, stamp), lambda: _read(path))
 
 
 def _fresh_fields(run: Run) -> None:
@@ -153,7 +163,10 @@ def _fresh_fields(run: Run) -> None:
             disabled=jobs.is_sampling(run),
             help="From the run's newest checkpoint, in a process of its own.",
         ):
-            jobs.sample(run, int(str(_field(NUM))), int(str(_field(SIZE))))
+            try:
+                jobs.sample(run, int(str(_field(NUM))), int(str(_field(SIZE))))
+            except OSError as error:
+                st.session_state[widgets.PROBLEM] = f"{error.filename}: {error.strerror}"
             st.rerun()
     if jobs.is_sampling(run):
         _wait(run)

@@ -48,7 +48,7 @@ def show_trial(trial: Trial | None, source: Source | None) -> None:
             title = TITLES.get(advice.kind, advice.kind)
             st.badge(title, icon=":material/lightbulb:", color="orange")
             st.text(advice.message)
-            st.caption(advice.remedy)
+            st.text(advice.remedy)
     _show_table(trial)
 
 
@@ -74,7 +74,8 @@ def _show_numbers(trial: Trial) -> None:
     other = " The means are of different completions." if scored < len(table) else ""
     st.caption(
         f"{num} completion{'s' * (len(table) != 1)} scored in {trial.seconds:.2f} s, in the "
-        f"sandbox that training uses.{other * trial.compares} {trial.about}"
+        f"sandbox that training uses{', the first of more' * trial.is_cut}."
+        f"{other * trial.compares} {trial.about}"
         f"{' Sorted by change.' * trial.compares}"
     )
 

@@ -100,12 +100,14 @@ def bench() -> Bench:
     return Bench()
 
 
-def stored_groups(run: Run, step: int) -> list[Group]:
-    """The completions of a step as the scorer takes them; at most `MAX_COMPLETIONS`."""
+def stored_groups(run: Run, step: int) -> tuple[list[Group], bool]:
+    """The completions of a step as the scorer takes them, whole groups; and whether there are more
+    than `MAX_COMPLETIONS`."""
     config = data.config_of(run)
     column = config.data.question_column if config else "question"
 
-    def query(reader: RunReader) -> list[Group]:
-        return reward_test.stored_groups(reader, step, column, MAX_COMPLETIONS)
+    def query(reader: RunReader) -> tuple[list[Group], bool]:
+        groups = reward_test.stored_groups(reader, step, column, MAX_COMPLETIONS)
+        return groups, len(groups) < len(reader.group_summaries(step))
 
-    return data.read(run, query, [])
+    return data.read(run, query, ([], False))

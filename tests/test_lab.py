@@ -17,10 +17,20 @@ from streamlit.testing.v1 import AppTest
 
 from grpo_core import rewards, trust
 from grpo_core.records import Event
-from grpo_core.runs import Run
+from grpo_core.runs import Command, Run
 from grpo_core.sandbox_probe import Protection
 from grpo_core.store import RunWriter
-from studio import data, jobs, lab, lab_numbers, lab_sources, lab_versions, own_rewards, widgets
+from studio import (
+    data,
+    jobs,
+    lab,
+    lab_numbers,
+    lab_sources,
+    lab_versions,
+    own_rewards,
+    scoring,
+    widgets,
+)
 
 STUDIO = Path(data.__file__).parent
 PRETENDED = [sys.executable, str(Path(__file__).parent / "browser" / "trainer.py")]
@@ -151,6 +161,61 @@ def test_the_data_columns_are_known(run: Run) -> None:
     assert (mark["line"], mark["severity"]) == (1, "error")
     assert "nothing is passed for anwser" in mark["message"] and "question" in mark["message"]
     assert {"completion", "question"} <= {word["label"] for word in given["words"]}
+
+
+def test_a_file_is_read_as_far_as_a_trial_goes(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "MAX_COMPLETIONS", 3)
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": str(number // 2), "completion": str(number)} for number in range(6)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    text = "def f(completion):\n    return 1\n"
+    app = press(open_lab(text, lab_from=lab_sources.FILE, lab_path=str(path)), "Try it")
+    assert len(app.session_state["lab_trial"].table) == 2, "whole groups"
+    assert "2 completions scored" in texts(app) and "the first of more" in texts(app)
+    os.mkfifo(tmp_path / "pipe")
+    app.text_input(key="lab_path").set_value(str(tmp_path / "pipe")).run()
+    assert "pipe: is not a file" in texts(press(app, "Try it"))
+
+
+def test_a_trial_belongs_to_the_run_whose_algorithm_judges_it(run: Run) -> None:
+    record_run(data.runs_dir(), "zwei", until=2, prompts=2)
+    app = open_lab("def f(completion):\n    return 1\n", lab_from=lab_sources.HAND)
+    app.selectbox(key="run").set_value("one").run()
+    app = press(app, "Try it")
+    assert "3 completions scored" in texts(app)
+    app.selectbox(key="run").set_value("zwei").run()
+    assert "3 completions scored" not in texts(finished(app))
+
+
+def test_a_database_that_holds_nonsense_is_no_traceback(run: Run) -> None:
+    writer = RunWriter(run.db_path)
+    writer._db.execute("UPDATE groups SET row = 'nonsense'")
+    writer.close()
+    assert data.columns(run, 3) is None
+    open_lab()
+
+
+def test_what_was_typed_since_the_script_ran_is_kept_when_another_text_is_loaded(run: Run) -> None:
+    app = open_lab()
+    revision = app.session_state["lab_revision"]
+    typed = {"text": "def typed(completion):\n    return 1\n", "revision": revision}
+
+    def script(typed: dict) -> None:
+        import streamlit as st
+
+        from studio import lab_text
+
+        st.session_state["lab_editor"] = {"draft": typed}
+        now = {"lab_text": "x", "lab_loaded": "x", "lab_revision": typed["revision"]}
+        for key, value in now.items():
+            st.session_state[key] = value
+        lab_text.put(lab_text.Draft("another"))
+
+    alone = AppTest.from_function(script, args=(typed,)).run()
+    assert alone.session_state["lab_before"].text == typed["text"]
+    assert alone.session_state["lab_text"] == "another"
 
 
 # --- what a trial shows --------------------------------------------------------------------------
@@ -312,19 +377,115 @@ def test_rewards_from_elsewhere_are_shown_and_not_run_before_consent(
     app = open_lab()  # it was recorded without a mark
     assert "def short" in app.session_state["lab_text"] and "Not written here" in texts(app)
     assert all(str(run.rewards / one.id) in texts(app) for one in lab_versions.history(run))
+    assert texts(app).count("# short: weight 0.2, gets text") > 1, "its text is there to read"
     for label in ("Try it", "Apply to the run"):
         assert next(one for one in app.button if one.label == label).disabled
     app.session_state["lab_trying"] = True  # as Ctrl-Enter in the editor does
     assert "lab_trial" not in finished(app.run()).session_state
-    app.text_input(key="lab_consent").set_value("two").run()
+    app.text_input(key="lab_consent_one").set_value("two").run()
     assert "Not written here" in texts(app) and trust.unmarked(run)
-    app.text_input(key="lab_consent").set_value("one").run()
+    app.text_input(key="lab_consent_one").set_value("one").run()
     assert "Not written here" not in texts(finished(app)) and not trust.unmarked(run)
     assert len(press(app, "Try it").session_state["lab_trial"].table) == 16
     press(app, "Apply to the run")
     ((command, _),) = list(run.take_commands())
     assert command is not None
     assert trust.is_ours(rewards.from_dicts(command.args["functions"]), command.args["mark"])
+
+
+def test_consent_covers_what_was_on_the_page_and_nothing_that_came_since(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(widgets, "protection", lambda: Protection("limited", ("x",)))
+    app = open_lab()
+    evil = rewards.from_source("def evil(completion):\n    return 1\n")
+    run.send(Command("set_rewards", {"functions": rewards.to_dicts(evil)}))
+    app.text_input(key="lab_consent_one").set_value("one").run()
+    (left,) = trust.unmarked(run)
+    assert [one.name for one in left.functions] == ["evil"]
+    assert "def evil" in texts(finished(app)), "now it is shown"
+    assert next(one for one in app.button if one.label == "Try it").disabled
+    app.text_input(key="lab_consent_one").set_value("one").run()
+    assert trust.unmarked(run) == []
+
+
+def test_a_text_from_a_run_that_is_not_trusted_stays_so_beside_another_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = record_run(data.runs_dir(), "zwei", until=2, prompts=2)
+    trust.consent(other, trust.unmarked(other))
+    monkeypatch.setattr(widgets, "protection", lambda: Protection("limited", ("x",)))
+    app = open_lab()
+    app.selectbox(key="run").set_value("one").run()
+    app.session_state["lab_text"] += "# mine now\n"
+    app.run()
+    app.selectbox(key="run").set_value("zwei").run()
+    assert "# mine now" in app.session_state["lab_text"]
+    assert "Not written here" in texts(finished(app))
+    assert next(one for one in app.button if one.label == "Try it").disabled
+    app.text_input(key="lab_file").set_value("stolen").run()
+    assert "say first that you trust it" in texts(press(app, "Save"))
+    assert own_rewards.names() == []
+    app.selectbox(key="lab_source").set_value("brevity").run()
+    assert "Not written here" not in texts(finished(app)), "that one ships"
+    app.selectbox(key="lab_source").set_value("the text from before").run()
+    assert "Not written here" in texts(finished(app))
+
+
+# --- texts that are not quite the run's reward ---------------------------------------------------
+
+
+def functions_of(*files: str, form: str = "text") -> list[rewards.RewardFunction]:
+    return [
+        one
+        for index, text in enumerate(files)
+        for one in rewards.from_source(text, filename=f"{index}.py", completion_format=form)
+    ]
+
+
+def test_what_one_text_cannot_be() -> None:
+    one = "K = 1\ndef a(completion):\n    return K\n"
+    two = "K = 2\ndef b(completion):\n    return K\n"
+    future = "from __future__ import annotations\ndef c(completion):\n    return 1\n"
+    assert lab.why_not_one_text(functions_of(one)) == ""
+    assert lab.why_not_one_text(functions_of(one, SHORT)) == ""
+    assert lab.why_not_one_text(functions_of(one, two)) == "its files each have their own K"
+    assert "__future__" in lab.why_not_one_text(functions_of(one, future))
+    mixed = [*functions_of(one), *functions_of(SHORT, form="messages")]
+    assert "some messages" in lab.why_not_one_text(mixed)
+
+
+def test_such_a_text_is_not_tried_or_applied_before_it_is_changed(run: Run) -> None:
+    clash = functions_of("K = 1\ndef a(completion):\n    return K\n",
+                         "K = 2\ndef b(completion):\n    return K\n")  # fmt: skip
+    version = rewards.save_version(run.rewards, clash)
+    writer = RunWriter(run.db_path)
+    writer._db.execute("UPDATE steps SET reward_version = ?", (version,))
+    writer.close()
+    app = open_lab()
+    assert "its files each have their own K" in texts(app)
+    assert next(one for one in app.button if one.label == "Apply to the run").disabled
+    app.session_state["lab_text"] = app.session_state["lab_text"].replace("K = 2", "L = 2")
+    app = finished(app.run())
+    assert not next(one for one in app.button if one.label == "Apply to the run").disabled
+
+
+def test_rewards_that_a_text_brings_in_are_chosen(run: Run) -> None:
+    text = (
+        "import math\nfrom functools import partial\n\ndef _f(by, completions, **columns):\n"
+        "    return [by * len(one) for one in completions]\n\ntwice = partial(_f, 2)\n"
+    )
+    app = open_lab(text, lab_from=lab_sources.HAND)
+    assert next(one for one in app.button if one.label == "Try it").disabled
+    (choice,) = app.multiselect
+    assert choice.options == ["partial", "twice"]
+    app = finished(choice.set_value(["twice"]).run())
+    app.number_input(key="lab_weight_twice").set_value(0.5).run()
+    app.text_area(key="lab_completions").set_value("abc\n---\nd").run()
+    assert press(app, "Try it").session_state["lab_trial"].table["New reward"].tolist() == [
+        3.0,
+        1.0,
+    ]
 
 
 # --- files of one's own --------------------------------------------------------------------------
@@ -432,7 +593,7 @@ def test_files_that_cannot_be_read_or_written(run: Run) -> None:
 
 
 def test_the_text_of_a_set_of_functions_tries_unchanged(run: Run) -> None:
-    text, weights, form = lab.current_reward(run)
+    text, weights, form = lab.as_text(lab.current_functions(run))
     assert weights == {"accuracy": 1.0, "short": 0.2} and form == "text"
     functions = rewards.from_source(text, weights)
     assert [(one.name, one.weight) for one in functions] == [("accuracy", 1.0), ("short", 0.2)]

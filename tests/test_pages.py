@@ -715,7 +715,8 @@ def test_bench_is_one_thread_that_survives_failures(recorded: Run) -> None:
 
     bench = scoring.bench()
     assert bench is scoring.bench()
-    groups = scoring.stored_groups(recorded, 5)
+    groups, is_cut = scoring.stored_groups(recorded, 5)
+    assert not is_cut
     assert sum(len(group.rollouts) for group in groups) == 128
     assert all(len(r.ids) > 0 for g in groups for r in g.rollouts), "lengths are always there"
     forever = rewards.from_source("def f(completion):\n    while True: pass\n")
@@ -1003,7 +1004,7 @@ def test_components_are_built_from_these_sources() -> None:
 
 
 def test_the_lab_merges_files(recorded: Run) -> None:
-    text, weights, form = lab.current_reward(recorded)
+    text, weights, form = lab.as_text(lab.current_functions(recorded))
     assert weights == {"accuracy": 1.0, "short": 0.2} and form == "text"
     compile(text, "reward.py", "exec")
 

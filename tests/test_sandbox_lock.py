@@ -276,20 +276,41 @@ def test_the_lock_says_which_layers_hold():
     assert ctypes.sizeof(ctypes.c_void_p) == 8  # what struct sock_fprog is packed for
 
 
-def test_a_lock_that_nothing_works_with_is_taken_off_and_said(monkeypatch):
-    """Nothing is lost that an unlocked worker keeps, and nobody is told more than is true."""
-    tried = []
+def test_a_lock_that_nothing_works_with_is_left_off_until_it_works(monkeypatch, tmp_path):
+    """With a lock that ends each worker; nobody is told more than is true."""
+    broken = tmp_path / "broken.py"
+    text = Path(sandbox_process._WORKER).read_text()
+    assert 'if settings["lock"]:' in text
+    broken.write_text(
+        text.replace('if settings["lock"]:', 'if settings["lock"]:\n        os._exit(3)')
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(sandbox_process, "_WORKER", str(broken))
+        found = probe()
+        assert found.tier == "limited" and "read your files" in found.gaps
+        assert sandbox_process.LOCK_FAILS
+        pool = Pool([Function("def f(completion): return 1\n", "r.py", "f", False, False)], 2.0)
+        group = {
+            "prompt": "", "question": "", "answer": "", "step": 0, "columns": {},
+            "completions": ["x"], "completion_ids": [[1]],
+        }  # fmt: skip
+        assert pool.run([group], [Call(0, 0, (0,))])[0][0].value == 1.0
+        pool.close()
+    assert probe().tier == "isolated" and not sandbox_process.LOCK_FAILS
 
-    def without(**_):
-        tried.append(sandbox_process.LOCK)
-        return sandbox_probe.Protection("off") if sandbox_process.LOCK else real()
 
-    real = sandbox_probe._try_all
-    monkeypatch.setattr(sandbox_process, "LOCK", True)
-    monkeypatch.setattr(sandbox_probe, "_try_all", without)
-    found = sandbox_probe.probe()
-    assert (tried, found.tier) == ([True, False], "limited")
-    assert "read your files" in found.gaps
+def test_a_moment_of_trouble_costs_no_protection(monkeypatch):
+    real, tried = sandbox_probe._try_all, []
+
+    def troubled():
+        tried.append(sandbox_process.LOCK_FAILS)
+        return Protection("off") if len(tried) == 1 else real()
+
+    monkeypatch.setattr(sandbox_probe, "_try_all", troubled)
+    assert probe().tier == "isolated" and tried == [False, False]
+    # and where nothing works at all, the lock is not what is to blame
+    monkeypatch.setattr(sandbox_probe, "_try_all", lambda: Protection("off"))
+    assert probe().tier == "off" and not sandbox_process.LOCK_FAILS
 
 
 def test_rules_of_seatbelt_name_real_paths(tmp_path, monkeypatch):

@@ -59,7 +59,7 @@ def test_a_run_learns_and_writes_everything_down(recipe, tmp_path):
 
 def test_a_run_says_how_its_rewards_were_kept_apart(recipe, tmp_path, monkeypatch):
     for found in (probe(), Protection("limited", ("use the network", "start programs"))):
-        monkeypatch.setattr(trainer, "probe", lambda found=found: found)
+        monkeypatch.setattr(launch, "probe", lambda found=found: found)
         _, run = train(tmp_path, found.tier, recipe, num_steps=1)
         with RunReader(run.db_path) as reader:
             kept = reader.meta()["sandbox"]

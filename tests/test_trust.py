@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from whole_runs import make_recipe, train
 
-from grpo_core import cli, launch, scorer, trainer, trust
+from grpo_core import cli, launch, scorer, trust
 from grpo_core.config import RunConfig
 from grpo_core.reader import RunReader
 from grpo_core.recipe import parse_config, to_yaml
@@ -41,7 +41,6 @@ def run(trained, tmp_path, monkeypatch):
     made, config = trained
     monkeypatch.setenv("XDG_CONFIG_HOME", str(config))
     monkeypatch.setattr(launch, "probe", lambda: LIMITED)
-    monkeypatch.setattr(trainer, "probe", lambda: LIMITED)
     monkeypatch.setattr(cli, "probe", lambda: LIMITED)
     shutil.copytree(made.path, tmp_path / "one")
     copy = find_run(tmp_path, "one")
@@ -285,7 +284,7 @@ def test_a_pipe_in_the_inbox_or_among_the_rewards_blocks_nothing(run):
 
 
 def test_a_trainer_takes_commands_of_this_machine_only(random_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "probe", lambda: LIMITED)
+    monkeypatch.setattr(launch, "probe", lambda: LIMITED)
     config = parse_config({**make_recipe(random_model, tmp_path), "num_steps": 3})
 
     def on_step(state, metrics):

@@ -16,7 +16,7 @@ from grpo_core.programs import run
 SECONDS = 1.0
 SHOWN = 5
 _BLOCK = re.compile(
-    r"^[ \t]*```(?:python|py)\w*[^\n]*\n(.*?)(?:^[ \t]*```|\Z)",
+    r"^[ \t]*```py[^\n]*\n(.*?)(?:^[ \t]*```|\Z)",
     re.IGNORECASE | re.MULTILINE | re.DOTALL,
 )
 

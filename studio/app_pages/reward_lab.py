@@ -18,12 +18,12 @@ from studio import (
     lab_text,
     lab_versions,
     lab_view,
+    lab_weights,
     lint,
     widgets,
 )
 
-TRIAL, TRYING, NAMES = "lab_trial", "lab_trying", "lab_names"
-FILENAME = "reward.py"
+TRIAL, TRYING = "lab_trial", "lab_trying"
 # What the editor completes, beside Python and the columns of the data. (Not as a string below: on a
 # page Streamlit would show it.)
 WORDS = {
@@ -45,53 +45,13 @@ def problems_of(text: str, columns: list[str] | None) -> list[dict[str, Any]]:
     """What is marked in the editor: what the linter finds and the faults of the last trial."""
     found = lint.marks(text, columns)
     trial: lab.Trial | None = st.session_state.get(TRIAL)
-    if trial is not None and trial.version == version_now(text):
+    if trial is not None and trial.version == lab_weights.version_now(text):
         found += [
             {"line": fault.line, "message": fault.sentence, "severity": "error"}
             for fault in trial.faults
             if fault.line
         ]
     return found
-
-
-def version_now(text: str) -> str:
-    """Of what stands in the editor, with its weights and form; empty while that cannot run."""
-    try:
-        return rewards.version_of(chosen_functions(text, st.session_state[lab_text.WEIGHTS]))
-    except ValueError:
-        return ""
-
-
-def chosen_functions(text: str, weights: dict[str, float]) -> list[rewards.RewardFunction]:
-    """The functions that count. Raises ValueError that says what is missing."""
-    form = st.session_state.get(lab_text.FORMAT) or "text"
-    there = {name: weights.get(name, 1.0) for name in rewards.find_functions(text)}
-    functions = rewards.from_source(text, there, FILENAME, form)
-    rewards.check_weights(functions)
-    return [function for function in functions if function.weight]
-
-
-def weight_fields(text: str) -> dict[str, float]:
-    """One number per function; 0 leaves it out. While the text is no Python the fields stay."""
-    try:
-        names = st.session_state[NAMES] = rewards.find_functions(text)
-    except ValueError:
-        names = st.session_state.get(NAMES, [])
-    remembered = st.session_state.get(lab_text.WEIGHTS, {})
-    given = {}
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        for name in names:
-            given[name] = st.number_input(
-                f"Weight of {widgets.short(name)}",
-                value=float(remembered.get(name, 1.0)),
-                step=0.1,
-                format="%g",
-                key=lab_text.WEIGHT + name,
-                width=170,
-                help="0 leaves the function out.",
-            )
-    st.session_state[lab_text.WEIGHTS] = {**remembered, **given}
-    return given
 
 
 def source_fields() -> None:
@@ -131,14 +91,20 @@ def write(run: Run, step: int | None) -> None:
     editor(text, revision, lab_sources.columns(run, step))
     hint(text)
     try:
-        functions, wrong = chosen_functions(text, weight_fields(text)), ""
+        functions, wrong = lab_weights.chosen(text, lab_weights.fields(text)), ""
     except ValueError as error:
         functions, wrong = [], str(error)
-    may_run = not lab_consent.is_missing(run)
+    if wrong_text := lab_text.warning():
+        said = "This is not quite the run's reward, as one text cannot be it: "
+        widgets.problem(
+            f"{said}{wrong_text}. Change it before you try or apply it.", "Not the same"
+        )
+    missing = lab_consent.is_missing(run, st.session_state[lab_text.ORIGINS])
+    may_run = not missing and not wrong_text
     source = lab_sources.current(run, step) if may_run else None
     buttons(run, source, functions if may_run else [])
     widgets.remember(lab_text.FIELDS)
-    saved(functions)
+    saved(functions, not missing)
     if wrong:
         widgets.problem(wrong, "Not ready")
     widgets.show_problem()
@@ -149,7 +115,10 @@ def write(run: Run, step: int | None) -> None:
             st.session_state[TRIAL] = lab.try_out(run, source, functions)
         st.rerun()
     lab_versions.show(
-        run, functions, lab_text.put_version, lambda wanted: lab_applied.send(run, wanted)
+        run,
+        functions,
+        lambda wanted: lab_text.put_version(run, wanted),
+        lambda wanted: lab_applied.send(run, wanted),
     )
 
 
@@ -219,10 +188,14 @@ def buttons(run: Run, source: lab.Source | None, functions: list[rewards.RewardF
             )
 
 
-def saved(functions: list[rewards.RewardFunction]) -> None:
+def saved(functions: list[rewards.RewardFunction], may_be: bool) -> None:
     """Save where it was asked for; say where it went, and what a file does not hold."""
     if st.session_state.pop(lab_text.SAVING, False):
-        lab_text.save()
+        if may_be:
+            lab_text.save()
+        else:  # else it would be a file of one's own from then on
+            said = "this text was not written here; say first that you trust it"
+            st.session_state[widgets.PROBLEM] = said
         st.rerun()
     if path := st.session_state.pop(lab_text.SAVED, ""):
         st.badge("saved", icon=":material/check:", color="green")
