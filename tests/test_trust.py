@@ -14,11 +14,14 @@ from whole_runs import make_recipe, train
 
 from grpo_core import cli, launch, scorer, trust
 from grpo_core.config import RunConfig
+from grpo_core.control import Control
 from grpo_core.reader import RunReader
-from grpo_core.recipe import parse_config, to_yaml
+from grpo_core.recipe import load_recipe, parse_config, to_yaml
+from grpo_core.records import Event
 from grpo_core.rewards import from_source, load_version, save_version, to_dicts, version_of
 from grpo_core.runs import Command, Run, create_run, find_run
 from grpo_core.sandbox_probe import Protection
+from grpo_core.store import RunWriter
 
 LIMITED = Protection("limited", ("read your files", "use the network"))
 MARKER = "def marker(completion):\n    open('/tmp/marker', 'w').close()\n    return 1.0\n"
@@ -270,6 +273,24 @@ def test_what_resume_begins_with_is_checked_whatever_the_database_said(run):
     with pytest.raises(ValueError, match="nothing shows"):
         trust.check(run, from_source(MARKER), "limited")
     trust.check(run, from_source(MARKER), "isolated")
+
+
+def test_what_is_repeated_is_looked_at_again(run):
+    """Whatever a file system has made of the look before: here the version came after it."""
+    later, taken = from_source(SHORT), []
+    version = save_version(run.rewards, later)
+    writer = RunWriter(run.db_path)
+    detail = {"version": version, "names": ["short"], "command_id": "c"}
+    writer.write_event(2, Event("reward_version", detail))
+    config = load_recipe(run.config_path)
+    control = Control(run, writer, config, taken.append, is_isolated=False)
+    with pytest.raises(ValueError, match=r"nothing shows .* resume one --trust-rewards"):
+        control.replay(1, 2)
+    assert taken == []
+    trust.keep(run, later)
+    Control(run, writer, config, taken.append, is_isolated=False).replay(1, 2)
+    writer.close()
+    assert taken == [later]
 
 
 def test_a_pipe_in_the_inbox_or_among_the_rewards_blocks_nothing(run):
