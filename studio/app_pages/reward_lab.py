@@ -89,7 +89,6 @@ def write(run: Run, step: int | None) -> None:
     text = components.draft(lab_text.EDITOR, st.session_state[lab_text.TEXT], revision)
     st.session_state[lab_text.TEXT] = text
     editor(text, revision, lab_sources.columns(run, step))
-    hint(text)
     try:
         functions, wrong = lab_weights.chosen(text, lab_weights.fields(text)), ""
     except ValueError as error:
@@ -104,6 +103,7 @@ def write(run: Run, step: int | None) -> None:
     source = lab_sources.current(run, step) if may_run else None
     buttons(run, source, functions if may_run else [])
     widgets.remember(lab_text.FIELDS)
+    hint(text)  # below the buttons, which must not move while one types
     saved(functions, not missing)
     if wrong:
         widgets.problem(wrong, "Not ready")

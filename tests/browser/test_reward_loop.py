@@ -82,7 +82,8 @@ def test_write_try_apply_see(chromium: Any, live: tuple[Studio, Run]) -> None:
     studio, run = live
     tab = Tab(chromium, studio).enter()
     tab.go("lab?run=live&step=1")
-    try_it = tab.page.get_by_role("button", name="Try it")
+    # the first: while the page runs again, what moves is there twice
+    try_it = tab.page.get_by_role("button", name="Try it").first
     editor = tab.page.locator(".cm-editor")
     tab.page.locator(".cm-content").wait_for()
 
@@ -92,7 +93,7 @@ def test_write_try_apply_see(chromium: Any, live: tuple[Studio, Run]) -> None:
     assert marked.count() == 1 and on_line(tab, marked) == 2
     tab.page.get_by_text("line 2: '(' was never closed").wait_for()
     assert try_it.is_disabled()
-    assert tab.page.get_by_role("button", name="Apply to the run").is_disabled()
+    assert tab.page.get_by_role("button", name="Apply to the run").first.is_disabled()
 
     first = rollouts(run, 1)
     culprit = first[5]["text"]
@@ -118,7 +119,7 @@ def test_write_try_apply_see(chromium: Any, live: tuple[Studio, Run]) -> None:
     print(f"scores of a group of 16 after {time.monotonic() - began:.2f} s, beside a live trainer")
 
     step = last_step(run)
-    tab.page.get_by_role("button", name="Apply to the run").click()
+    tab.page.get_by_role("button", name="Apply to the run").first.click()
     news = tab.page.get_by_text(re.compile(r"in force from step \d+"))
     news.wait_for()
     begins = int(re.findall(r"\d+", news.inner_text())[0])
