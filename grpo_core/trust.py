@@ -207,11 +207,6 @@ def _began_with(run: Run) -> str | None:
 # --- what follows from them ----------------------------------------------------------------------
 
 
-def may_run(run: Run, tier: Tier) -> bool:
-    """Whether to go on with this run without asking anyone."""
-    return tier == "isolated" or not unmarked(run)
-
-
 def check(run: Run, functions: Sequence[RewardFunction], tier: Tier) -> None:
     """ValueError with what to read and to do where going on with the run, beginning with
     `functions`, takes a person's consent first."""

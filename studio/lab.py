@@ -79,7 +79,6 @@ class Trial:
     source's order where there is nothing to compare with."""
     faults: list[Fault]
     seconds: float
-    num_groups: int
     flat_before: Flat
     flat_after: Flat
     about: str
@@ -174,7 +173,7 @@ def try_out(run: Run, source: Source, functions: list[rewards.RewardFunction]) -
     about = lab_numbers.explain(algorithm, compares)
     version = rewards.version_of(functions)
     trial = Trial(
-        source.key, version, compares, pd.DataFrame(), [], 0.0, 0, Flat(0, 0), Flat(0, 0), about
+        source.key, version, compares, pd.DataFrame(), [], 0.0, Flat(0, 0), Flat(0, 0), about
     )
     try:
         groups, trial.is_cut = source.load()
@@ -189,7 +188,7 @@ def try_out(run: Run, source: Source, functions: list[rewards.RewardFunction]) -
     after = lab_numbers.scores_of(scored.groups, weights)
     trial.table = _compare(scored.groups, before if compares else None, after, algorithm, weights)
     trial.faults = [_fault(event) for event in scored.faults]
-    trial.seconds, trial.num_groups = scored.seconds, len(groups)
+    trial.seconds = scored.seconds
     trial.flat_before, trial.flat_after = _flat(before.rewards_PG), _flat(after.rewards_PG)
     trial.advice = [*advise(scored.groups, functions), *advise_gold(scored.groups, gold.groups)]
     return trial

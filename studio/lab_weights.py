@@ -56,13 +56,13 @@ def offered(text: str) -> list[str]:
     """Functions that can have a weight: those of the text, and of what it imports or makes those
     that somebody chose. Raises ValueError where it does not parse."""
     names, there = rewards.find_functions(text), rewards.brought_in(text)
-    chosen = [name for name in there if name in st.session_state.get(lab_text.WEIGHTS, {})]
+    named = [name for name in there if name in st.session_state.get(lab_text.WEIGHTS, {})]
     if not names and there:
-        chosen = st.multiselect(
+        named = st.multiselect(
             "Rewards that the text brings in",
             there,
-            default=chosen,
+            default=named,
             help="No function here has a parameter completion or completions; one that is "
             "imported or made is called as TRL's are.",
         )
-    return [*names, *(name for name in chosen if name not in names)]
+    return [*names, *(name for name in named if name not in names)]

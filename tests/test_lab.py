@@ -119,7 +119,7 @@ def test_completions_of_a_file(run: Run, tmp_path: Path) -> None:
     app.text_input(key="lab_path").set_value(str(path)).run()
     trial = press(app, "Try it").session_state["lab_trial"]
     assert trial.table["New reward"].tolist() == [2.0, 4.0, 15.0]
-    assert trial.num_groups == 2
+    assert trial.table["Prompt"].tolist() == [1, 1, 2]
     app.text_input(key="lab_path").set_value(str(tmp_path / "none.jsonl")).run()
     assert "none.jsonl: cannot be read" in texts(press(app, "Try it"))
 
@@ -139,7 +139,7 @@ def test_fresh_samples_come_from_a_process_of_their_own(
         time.sleep(0.05)
     app = press(finished(app.run()), "Try it")
     trial = app.session_state["lab_trial"]
-    assert (trial.num_groups, len(trial.table), trial.faults) == (3, 12, [])
+    assert trial.table["Prompt"].tolist() == [1] * 4 + [2] * 4 + [3] * 4 and trial.faults == []
 
 
 def test_sampling_that_fails_says_why(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

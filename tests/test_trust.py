@@ -101,7 +101,7 @@ def events(run: Run, kind: str) -> list[dict]:
 
 
 def test_an_own_run_goes_on_without_a_word(run, pools, monkeypatch, capsys):
-    assert trust.unmarked(run) == [] and trust.may_run(run, "limited")
+    assert trust.unmarked(run) == []
     assert resume(monkeypatch, capsys, run) == (0, "")
     assert run.state().step == 2 and pools
 
@@ -120,7 +120,9 @@ def test_a_run_from_elsewhere_is_refused_and_nothing_of_it_runs(
     assert pools == [] and sorted(run.path.rglob("*")) == before
     (found,) = trust.unmarked(run)
     assert found.version == version and found.functions == load_version(run.rewards, version)
-    assert not trust.may_run(run, "limited") and not trust.may_run(run, "off")
+    for tier in ("limited", "off"):
+        with pytest.raises(ValueError, match="nothing shows that its rewards were written"):
+            trust.check(run, found.functions, tier)
 
 
 def test_where_reward_code_is_isolated_nobody_is_asked_and_nothing_is_marked(
@@ -129,7 +131,7 @@ def test_where_reward_code_is_isolated_nobody_is_asked_and_nothing_is_marked(
     elsewhere(monkeypatch, tmp_path)
     monkeypatch.setattr(launch, "probe", lambda: Protection("isolated"))
     run.send(Command("set_rewards", {"functions": to_dicts(from_source(SHORT))}))
-    assert trust.may_run(run, "isolated")
+    trust.check(run, trust.unmarked(run)[0].functions, "isolated")
     assert resume(monkeypatch, capsys, run) == (0, "")
     assert run.state().step == 2
     assert {one.version for one in trust.unmarked(run)} == set(versions(run))
