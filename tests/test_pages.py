@@ -29,7 +29,9 @@ from grpo_core.sandbox_probe import Protection
 from grpo_core.store import RunWriter
 from studio import (
     algorithm_form,
+    answers,
     api,
+    api_live,
     charts,
     compare_view,
     components,
@@ -849,13 +851,13 @@ def test_thinning_keeps_spikes_order_and_the_last_point() -> None:
 
 
 def test_live_state_has_marks_and_events(recorded: Run) -> None:
-    state = api.live_state(recorded, 0, 0)
+    state = api_live.live_state(recorded, 0, 0)
     versions = {row["step"]: row["number"] for row in state["marks"]}
     assert versions == {12: 2}
     assert state["run"]["status"] == "running"
     kinds = {event["kind"] for event in state["events"]}
     assert "reward_version" in kinds and "evaluation" not in kinds
-    text = json.dumps(api._finite({"a": [float("nan"), 1.0], "b": float("inf")}))
+    text = json.dumps(answers._finite({"a": [float("nan"), 1.0], "b": float("inf")}))
     assert json.loads(text) == {"a": [None, 1.0], "b": None}
 
 

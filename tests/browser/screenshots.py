@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from playwright.sync_api import sync_playwright
 
-from browser.test_browser import CHROMIUM, FLAGS, Studio, Tab
+from browser.harness import CHROMIUM, FLAGS, Studio, Tab
 
 ASSETS = Path(__file__).parents[2] / "assets" / "screenshots"
 SIZE = {"width": 1440, "height": 900}

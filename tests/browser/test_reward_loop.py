@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
-from browser.test_browser import Studio, Tab, chromium, wait_for
+from browser.harness import Studio, Tab, wait_for
 from grpo_core.reader import RunReader
 from grpo_core.runs import Run
 
-__all__ = ["chromium"]
 COMMAND = [sys.executable, "-m", "grpo_core.cli"]
 RECIPE = (
     "num_steps=100000", "rollout.prompts_per_step=1", "rollout.group_size=16",
