@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from grpo_core.algorithms import row_of
 from grpo_core.compatibility import APPLIES, IMPOSSIBLE
+from grpo_core.objective import Objective
 from grpo_core.sections import LIVE, Section
 
 Name = Literal[
@@ -266,3 +267,20 @@ class CriticConfig(Section):
         if own or values.get("value_coefficient") is not None:
             return values
         return {**values, "value_coefficient": 0.5}
+
+
+def objective_of(algorithm: AlgorithmConfig) -> Objective:
+    """The loss that an algorithm asks for, as numbers."""
+    in_loss = algorithm.kl_place == "loss"
+    return Objective(
+        ratio_level=algorithm.ratio_level or "token",
+        clipping=algorithm.clipping or "ppo",
+        clip_low=algorithm.clip_low,
+        clip_high=algorithm.clip_high,
+        dual_clip=algorithm.dual_clip,
+        sapo_positive=algorithm.sapo_positive or 1.0,
+        sapo_negative=algorithm.sapo_negative or 1.0,
+        kl_estimator=algorithm.kl_estimator or "k3",
+        kl_coefficient=(algorithm.kl_coefficient or 0.0) if in_loss else 0.0,
+        entropy_coefficient=algorithm.entropy_coefficient,
+    )

@@ -43,6 +43,9 @@ class UpdateResult:
     old_K: Tensor
     advantage_K: Tensor
     """As the loss used it, the engine's correction included."""
+    passes: list[Tensor] = field(default_factory=list)
+    """`(C, K)` each, the channels of `passes.CHANNELS`: of all tokens in the first pass, in later
+    ones of those that are kept; NaN where a pass did not look."""
     metrics: dict[str, float] = field(default_factory=dict)
     nonfinite: str = ""
     """What was not finite, when an optimizer step was left out."""

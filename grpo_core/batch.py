@@ -48,6 +48,11 @@ class Batch:
         spans = [torch.arange(self.offsets[row], self.offsets[row + 1]) for row in rows]
         return torch.cat(spans).to(self.sequence_K.device)
 
+    def num_first(self, groups: int) -> int:
+        """Tokens of the first so many groups."""
+        rows = self.group_rows[:groups]
+        return self.offsets[rows[-1].stop] if rows else 0
+
     @property
     def lengths(self) -> list[int]:
         """Tokens of each completion."""

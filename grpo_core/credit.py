@@ -21,7 +21,8 @@ from grpo_core.annotate import Annotations
 from grpo_core.batch import Batch, per_token
 from grpo_core.config import RunConfig
 from grpo_core.critic import gae, whiten
-from grpo_core.records import Group, Rollout
+from grpo_core.records import Group
+from grpo_core.shaping import lengths_in_loss, shaped_rewards
 from grpo_core.team import Team
 
 
@@ -58,25 +59,6 @@ def assign_credit(
 # --- the reward that the estimator sees -----------------------------------------------------------
 
 
-def shaped_rewards(groups: list[Group], config: RunConfig) -> Rewards:
-    """Rewards after the penalty for length, before any KL."""
-    return [[_shaped(rollout, config) for rollout in group.rollouts] for group in groups]
-
-
-def _shaped(rollout: Rollout, config: RunConfig) -> float | None:
-    """Soft overlong punishment, DAPO, arXiv 2503.14476: 0 up to the buffer, then linear."""
-    algorithm, limit = config.algorithm, config.rollout.max_new_tokens
-    if rollout.reward is None or algorithm.truncated != "penalize":
-        return rollout.reward
-    assert algorithm.overlong_penalty is not None and algorithm.overlong_buffer is not None
-    if rollout.finish == "length":
-        return rollout.reward - algorithm.overlong_penalty
-    buffer = algorithm.overlong_buffer * limit
-    over = len(rollout.ids) - (limit - buffer)
-    share = min(1.0, over / buffer) if buffer and over > 0 else 0.0
-    return rollout.reward - share * algorithm.overlong_penalty
-
-
 def _kl_K(notes: Annotations, config: RunConfig) -> Tensor | None:
     """k1 of each token where the KL is taken off the reward, else None."""
     algorithm = config.algorithm
@@ -88,15 +70,7 @@ def _kl_K(notes: Annotations, config: RunConfig) -> Tensor | None:
 
 def _counted(groups: list[Group], config: RunConfig, dtype: torch.dtype) -> Tensor:
     """Tokens in the loss of each completion: none without an advantage, or cut off and masked."""
-    masks = config.algorithm.truncated == "mask"
-    return torch.tensor(
-        [
-            0 if one.advantage is None or (masks and one.finish == "length") else len(one.ids)
-            for group in groups
-            for one in group.rollouts
-        ],
-        dtype=dtype,
-    )
+    return torch.tensor(lengths_in_loss(groups, config), dtype=dtype)
 
 
 def _by_group(batch: Batch, values_N: list[float]) -> list[list[float]]:

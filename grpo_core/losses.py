@@ -17,9 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-MAX_LOG_RATIO = 20.0
-"""Beyond e^20 a ratio says only that something is broken; clamped, its gradient is zero."""
-
+from grpo_core.objective import MAX_LOG_RATIO, Objective
 
 # --- ratio: how far the policy has moved since it sampled -----------------------------------------
 
@@ -41,6 +39,13 @@ def sequence_ratio(logp_K: Tensor, old_K: Tensor, sequence_K: Tensor) -> Tensor:
     lengths = torch.bincount(row_K, minlength=len(rows))
     means = sums.index_add(0, row_K, log_ratio_K.double()) / lengths
     return means.exp()[row_K].to(logp_K.dtype)
+
+
+def importance(old_K: Tensor, engine_K: Tensor, cap: float) -> Tensor:
+    """min(pi_old / pi_engine, cap): truncated importance sampling between the log-probs of the
+    trainer and those of the engine that sampled."""
+    log_ratio_K = (old_K - engine_K.to(old_K.dtype)).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    return log_ratio_K.exp().clamp(max=cap)
 
 
 # --- policy term: what is done with ratio r and advantage A ---------------------------------------
@@ -147,23 +152,6 @@ def token_weights(lengths_N: Tensor, aggregation: str, max_length: int | None = 
 
 
 # --- all of it ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Objective:
-    """Which loss: one row of the table of algorithms, as numbers. `config.AlgorithmConfig` says
-    what each knob means."""
-
-    ratio_level: str = "token"
-    clipping: str = "ppo"
-    clip_low: float | None = 0.2
-    clip_high: float | None = 0.2
-    dual_clip: float | None = None
-    sapo_positive: float = 1.0
-    sapo_negative: float = 1.05
-    kl_estimator: str = "k3"
-    kl_coefficient: float = 0.0
-    entropy_coefficient: float = 0.0
 
 
 @dataclass

@@ -1,33 +1,24 @@
-"""What a recipe asks of the loss, in the loss's own terms."""
+"""Which loss, as numbers: `losses.py` works it out, `terms.py` explains it token by token."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
 
-from grpo_core.config import RunConfig
-from grpo_core.losses import MAX_LOG_RATIO, Objective
-
-
-def objective_of(config: RunConfig) -> Objective:
-    """The loss that a recipe asks for."""
-    algorithm = config.algorithm
-    in_loss = algorithm.kl_place == "loss"
-    return Objective(
-        ratio_level=algorithm.ratio_level or "token",
-        clipping=algorithm.clipping or "ppo",
-        clip_low=algorithm.clip_low,
-        clip_high=algorithm.clip_high,
-        dual_clip=algorithm.dual_clip,
-        sapo_positive=algorithm.sapo_positive or 1.0,
-        sapo_negative=algorithm.sapo_negative or 1.0,
-        kl_estimator=algorithm.kl_estimator or "k3",
-        kl_coefficient=(algorithm.kl_coefficient or 0.0) if in_loss else 0.0,
-        entropy_coefficient=algorithm.entropy_coefficient,
-    )
+MAX_LOG_RATIO = 20.0
+"""Beyond e^20 a ratio says only that something is broken; clamped, its gradient is zero."""
 
 
-def importance(old_K: Tensor, engine_K: Tensor, cap: float) -> Tensor:
-    """min(pi_old / pi_engine, cap): truncated importance sampling between the log-probs of the
-    trainer and those of the engine that sampled."""
-    log_ratio_K = (old_K - engine_K.to(old_K.dtype)).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-    return log_ratio_K.exp().clamp(max=cap)
+@dataclass(frozen=True)
+class Objective:
+    """One row of the table of algorithms; `AlgorithmConfig` says what each knob means."""
+
+    ratio_level: str = "token"
+    clipping: str = "ppo"
+    clip_low: float | None = 0.2
+    clip_high: float | None = 0.2
+    dual_clip: float | None = None
+    sapo_positive: float = 1.0
+    sapo_negative: float = 1.05
+    kl_estimator: str = "k3"
+    kl_coefficient: float = 0.0
+    entropy_coefficient: float = 0.0

@@ -23,6 +23,17 @@ class Problem:
 
 
 @dataclass
+class TokenPass:
+    """What one more pass of the update used, one entry a token; NaN where it did not look, because
+    the token had no gradient or the update was broken off."""
+
+    logp: list[float] = field(default_factory=list)
+    old: list[float] = field(default_factory=list)
+    entropy: list[float] = field(default_factory=list)
+    advantage: list[float] = field(default_factory=list)
+
+
+@dataclass
 class TokenTrace:
     """Numbers of one completion, one entry a token, exactly those that the update used."""
 
@@ -30,11 +41,14 @@ class TokenTrace:
     logp: list[float] = field(default_factory=list)
     """log-probability under the policy at the first forward of the update (nats)."""
     old: list[float] = field(default_factory=list)
+    """that of the policy that sampled, as the first pass used it."""
     ref: list[float] = field(default_factory=list)
     entropy: list[float] = field(default_factory=list)
     advantage: list[float] = field(default_factory=list)
     weight: list[float] = field(default_factory=list)
     """share of the step's loss: mask and denominator in one number."""
+    later: list[TokenPass] = field(default_factory=list)
+    """The passes after the first, where a rollout is gone over more than once."""
 
 
 @dataclass

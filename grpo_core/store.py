@@ -32,16 +32,13 @@ CREATE TABLE steps(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NUL
     reward_version TEXT NOT NULL);
 CREATE TABLE metrics(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NULL,
     step INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL);
-CREATE INDEX metrics_by_name ON metrics(name, step);
 CREATE TABLE groups(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NULL,
     step INTEGER NOT NULL, problem_id TEXT NOT NULL, prompt TEXT NOT NULL, answer TEXT NOT NULL,
     row TEXT NOT NULL);
-CREATE INDEX groups_by_step ON groups(step);
 CREATE TABLE rollouts(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NULL,
     group_id INTEGER NOT NULL, idx INTEGER NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL,
     num_tokens INTEGER NOT NULL, outcome TEXT NOT NULL, reward REAL, parts TEXT NOT NULL,
     error TEXT NOT NULL, printed TEXT NOT NULL, advantage REAL, correct INTEGER NOT NULL);
-CREATE INDEX rollouts_by_group ON rollouts(group_id);
 CREATE TABLE tokens(rollout_id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, blob BLOB NOT NULL);
 CREATE TABLE evals(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NULL,
     step INTEGER NOT NULL UNIQUE, time REAL NOT NULL, num_problems INTEGER NOT NULL,
@@ -49,6 +46,16 @@ CREATE TABLE evals(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NUL
     seconds REAL NOT NULL);
 CREATE TABLE events(id INTEGER PRIMARY KEY AUTOINCREMENT, attempt INTEGER NOT NULL,
     time REAL NOT NULL, step INTEGER NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
+"""
+
+# A curve is read from its index alone. Of runs that began before an index was thought of, a resume
+# makes it.
+_INDEXES = """
+DROP INDEX IF EXISTS metrics_by_name;
+CREATE INDEX IF NOT EXISTS curves ON metrics(name, step, value);
+CREATE INDEX IF NOT EXISTS groups_by_step ON groups(step);
+CREATE INDEX IF NOT EXISTS groups_by_problem ON groups(problem_id, step);
+CREATE INDEX IF NOT EXISTS rollouts_by_group ON rollouts(group_id);
 """
 
 
@@ -62,11 +69,15 @@ class RunWriter:
         self._db.execute("PRAGMA synchronous=FULL")
         if fresh:
             with self._transaction():
-                for statement in _SCHEMA.split(";"):
-                    if statement.strip():
-                        self._db.execute(statement)
+                self._execute_all(_SCHEMA)
                 self._db.execute("INSERT INTO meta VALUES('schema', ?)", (str(SCHEMA_VERSION),))
+        with self._transaction():
+            self._execute_all(_INDEXES)
         self.attempt = self._begin_attempt(truncate_after)
+
+    def _execute_all(self, script: str) -> None:
+        for statement in filter(str.strip, script.split(";")):
+            self._db.execute(statement)
 
     def _begin_attempt(self, truncate_after: int | None) -> int:
         last = self._db.execute("SELECT max(attempt) FROM attempts").fetchone()[0] or 0

@@ -1,5 +1,5 @@
 """Per-token numbers of completions: filled from a step's flat lists, kept as one compact blob each
-(exact float32, about 15 bytes a token).
+(exact float32, about 15 bytes a token; a further pass of the update adds about 8).
 """
 
 from __future__ import annotations
@@ -9,48 +9,90 @@ import struct
 import zlib
 from array import array
 from collections.abc import Callable
-from dataclasses import asdict
 
-from grpo_core.records import Group, TokenTrace
+import numpy as np
+from numpy.typing import NDArray
 
-_CHANNELS = ("logp", "old", "ref", "entropy", "advantage", "weight")
+from grpo_core.records import Group, TokenPass, TokenTrace
+
+MAX_BYTES = 1 << 28
+"""Of one completion's numbers, unpacked: a run folder may come from anybody."""
+_FIRST = ("logp", "old", "ref", "entropy", "advantage", "weight")
+_LATER = ("logp", "old", "entropy", "advantage")
 
 
 def fill_traces(
     groups: list[Group],
-    channels: dict[str, list[float]],
-    num_groups: int,
+    ref: list[float],
+    weight: list[float],
+    passes: list[list[list[float]]],
     piece: Callable[[int], str],
 ) -> None:
-    """Keep the token numbers of the first `num_groups` groups.
+    """Keep the token numbers of `groups`, the first of their step.
 
-    `channels`: one flat list over all completion tokens of the step for each number; `piece` gives
-    a token's text.
+    All lists are flat over these groups' tokens; `passes` holds the channels `logp`, `old`,
+    `entropy` and `advantage` of each pass of the update; `piece` gives a token's text.
     """
     start = 0
-    for group in groups[:num_groups]:
-        for rollout in group.rollouts:
-            end = start + len(rollout.ids)
-            numbers = {name: values[start:end] for name, values in channels.items()}
-            rollout.trace = TokenTrace([piece(token) for token in rollout.ids], **numbers)
-            start = end
+    for rollout in (rollout for group in groups for rollout in group.rollouts):
+        part = slice(start, start + len(rollout.ids))
+        seen = [TokenPass(*(channel[part] for channel in one)) for one in passes]
+        first = seen[0]
+        rollout.trace = TokenTrace(
+            [piece(token) for token in rollout.ids],
+            first.logp,
+            first.old,
+            ref[part],
+            first.entropy,
+            first.advantage,
+            weight[part],
+            seen[1:],
+        )
+        start = part.stop
 
 
 def pack_trace(ids: list[int], trace: TokenTrace) -> bytes:
     """Header (JSON, length-prefixed) and one float32 array a channel, deflated."""
-    values = asdict(trace)
     header = json.dumps({"ids": ids, "pieces": trace.pieces}).encode()
-    body = b"".join(array("f", values[name]).tobytes() for name in _CHANNELS)
+    lists = [getattr(trace, name) for name in _FIRST]
+    lists += [getattr(one, name) for one in trace.later for name in _LATER]
+    body = b"".join(array("f", values).tobytes() for values in lists)
     return zlib.compress(struct.pack("<I", len(header)) + header + body)
 
 
 def unpack_trace(blob: bytes) -> tuple[list[int], TokenTrace]:
-    """The inverse of `pack_trace`."""
-    data = zlib.decompress(blob)
-    (size,) = struct.unpack_from("<I", data)
-    header = json.loads(data[4 : 4 + size])
-    floats = array("f")
-    floats.frombytes(data[4 + size :])
-    num = len(header["ids"])
-    channels = {n: floats[i * num : (i + 1) * num].tolist() for i, n in enumerate(_CHANNELS)}
-    return header["ids"], TokenTrace(pieces=header["pieces"], **channels)
+    """The inverse of `pack_trace`. Raises ValueError on anything else."""
+    header, values = _parts(blob)
+    first, later = values[: len(_FIRST)].tolist(), values[len(_FIRST) :].tolist()
+    passes = [TokenPass(*later[i : i + len(_LATER)]) for i in range(0, len(later), len(_LATER))]
+    named = dict(zip(_FIRST, first, strict=True))
+    return header["ids"], TokenTrace(header["pieces"], **named, later=passes)
+
+
+def channels_of(blob: bytes) -> dict[str, NDArray[np.float32]]:
+    """`logp`, `old`, `ref`, `entropy`, `advantage` and `weight` of a packed trace, `(T,)` each, as
+    the last pass of the update that looked at a token used them. Raises ValueError."""
+    _, values = _parts(blob)
+    found = dict(zip(_FIRST, values, strict=False))
+    for start in range(len(_FIRST), len(values), len(_LATER)):
+        later = dict(zip(_LATER, values[start : start + len(_LATER)], strict=True))
+        seen = ~np.isnan(later["logp"])
+        found |= {name: np.where(seen, channel, found[name]) for name, channel in later.items()}
+    return found
+
+
+def _parts(blob: bytes) -> tuple[dict[str, list], NDArray[np.float32]]:
+    """The header, and all channels as one table with a row each."""
+    try:
+        data = zlib.decompressobj().decompress(blob, MAX_BYTES)
+        (size,) = struct.unpack_from("<I", data)
+        header = json.loads(data[4 : 4 + size])
+        num = len(header["ids"])
+        table = np.frombuffer(data[4 + size :], dtype="<f4")
+        table = table.reshape(-1, num) if num else np.zeros((len(_FIRST), 0), dtype="<f4")
+        is_whole = len(header["pieces"]) == num and len(table) >= len(_FIRST)
+    except (zlib.error, struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"not the numbers of a completion: {error}") from None
+    if not is_whole or (len(table) - len(_FIRST)) % len(_LATER):
+        raise ValueError("not the numbers of a completion: their count is wrong")
+    return header, table

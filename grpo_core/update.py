@@ -12,6 +12,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from grpo_core.algorithm_config import objective_of
 from grpo_core.annotate import Annotations, UpdateResult
 from grpo_core.batch import Batch, Minibatch
 from grpo_core.config import RunConfig
@@ -19,8 +20,8 @@ from grpo_core.credit import Credit
 from grpo_core.critic import ValueLoss, explained_variance, memory_bytes, value_loss
 from grpo_core.forward import Scored
 from grpo_core.learner import Learner
-from grpo_core.losses import policy_loss, token_weights
-from grpo_core.objective import importance, objective_of
+from grpo_core.losses import importance, policy_loss, token_weights
+from grpo_core.passes import Pass, only_seen
 
 
 class Update:
@@ -35,31 +36,33 @@ class Update:
         config: RunConfig,
     ) -> None:
         self.learner, self.batch, self.notes = learner, batch, notes
-        self.credit, self.config, self.objective = credit, config, objective_of(config)
-        zero_K = torch.zeros_like(notes.initial_K)
-        self.first_logp_K, self.first_entropy_K = zero_K.clone(), zero_K.clone()
-        self.seen_K = zero_K.clone()
-        self.weight_K, self.value_weight_K = zero_K.clone(), zero_K.clone()
+        self.credit, self.config, self.objective = credit, config, objective_of(config.algorithm)
+        self.weight_K = torch.zeros_like(notes.initial_K)
+        self.value_weight_K = self.weight_K.clone()
+        # the first of all tokens, later ones of those that are kept
+        self.passes = [Pass(len(self.weight_K), self.weight_K)]
         self.losses: list[float] = []
         self.norms: list[float] = []
         self.value_losses: list[float] = []
         self.num_clipped = self.num_values_clipped = 0
-        self.has_moved = False
-        """Whether the policy is no longer the one that sampled."""
+        self.has_moved = False  # the policy is still the one that sampled
         for minibatch in batch.minibatches:
             self._weigh(minibatch)
 
     def run(self) -> UpdateResult:
         """All passes. A step that is not finite ends the update before the weights change."""
         nonfinite = ""
+        kept = self.batch.num_first(self.config.store.token_groups)
         for index in range(self.config.optim.updates_per_rollout):
+            if index:
+                self.passes.append(Pass(kept, self.weight_K))
             for minibatch in self.batch.minibatches:
                 nonfinite = self._step(minibatch, is_first_pass=index == 0)
                 if nonfinite:
                     return self._result(nonfinite)
             if self.notes.old_K is None:
                 # one minibatch, so its first forward saw the policy that sampled
-                self.notes.old_K = self.first_logp_K.clone()
+                self.notes.old_K = self.passes[0].logp_K.clone()
         return self._result(nonfinite)
 
     def _weigh(self, minibatch: Minibatch) -> None:
@@ -128,7 +131,7 @@ class Update:
 
         def backward(rows: list[int]) -> Tensor:
             with learner.budget.recomputing():
-                return self._backward(rows, is_first_pass)
+                return self._backward(rows)
 
         sums = learner.budget.over(batch, teaching, backward, self._forget, learns=True)
         if not teaching:
@@ -167,13 +170,17 @@ class Update:
         scored = learner.forward(learner.policy.model, self.batch, rows, temperature)
         self._note(self.batch.tokens_of(rows), scored)
 
-    def _note(self, tokens: Tensor, scored: Scored) -> None:
-        """Keep what the first pass sees."""
-        self.first_logp_K[tokens] = scored.logp_K.detach()
-        self.first_entropy_K[tokens] = scored.entropy_K.detach()
-        self.seen_K[tokens] = 1.0
+    def _note(self, tokens: Tensor, scored: Scored) -> tuple[Tensor, Tensor]:
+        """Keep what this pass sees; returns its old log-probs and advantages."""
+        # until the first step the ratio is 1, whatever another forward's rounding says
+        old_K = scored.logp_K.detach()
+        if self.notes.old_K is not None and self.has_moved:
+            old_K = self.notes.old_K[tokens]
+        advantage_K = self._corrected(old_K, tokens)
+        self.passes[-1].note(tokens, scored.logp_K, old_K, scored.entropy_K, advantage_K)
+        return old_K, advantage_K
 
-    def _backward(self, rows: list[int], is_first_pass: bool) -> Tensor:
+    def _backward(self, rows: list[int]) -> Tensor:
         """Gradients of one micro-batch. Returns loss, tokens clipped, value loss and values
         clipped."""
         learner, config, notes = self.learner, self.config, self.notes
@@ -182,17 +189,12 @@ class Update:
         scored = learner.forward(
             learner.policy.model, self.batch, rows, config.rollout.temperature, bonus
         )
-        if is_first_pass:
-            self._note(tokens, scored)
-        # until the first step the ratio is 1, whatever another forward's rounding says
-        old_K = scored.logp_K.detach()
-        if notes.old_K is not None and self.has_moved:
-            old_K = notes.old_K[tokens]
+        old_K, advantage_K = self._note(tokens, scored)
         parts = policy_loss(
             self.objective,
             scored.logp_K,
             old_K,
-            self._corrected(old_K, tokens),
+            advantage_K,
             self.weight_K[tokens],
             self.batch.sequence_K[tokens],
             ref_K=old_K if notes.ref_K is None else notes.ref_K[tokens],
@@ -237,7 +239,8 @@ class Update:
 
     def _result(self, nonfinite: str) -> UpdateResult:
         team, notes = self.learner.team, self.notes
-        logp_K, entropy_K = team.sum(self.first_logp_K), team.sum(self.first_entropy_K)
+        sums = [one.whole(team) for one in self.passes]
+        (logp_K, _, entropy_K, _), seen_K = sums[0]
         old_K = logp_K if notes.old_K is None or len(self.batch.minibatches) == 1 else notes.old_K
         everything = torch.arange(len(old_K), device=old_K.device)
         result = UpdateResult(
@@ -247,20 +250,24 @@ class Update:
             old_K=old_K,
             advantage_K=self._corrected(old_K, everything),
             nonfinite=nonfinite,
+            passes=[only_seen(*one) for one in sums],
             drift=(old_K - self.batch.rollout_logp_K).abs().mean().item(),
         )
-        numbers = {**self._policy_metrics(result), **self._critic_metrics(), **self.credit.metrics}
+        numbers = {
+            **self._policy_metrics(result, seen_K),
+            **self._critic_metrics(),
+            **self.credit.metrics,
+        }
         # a NaN is no point of a curve, and the database takes none; `nonfinite` tells of it
         result.metrics = {k: value for k, value in numbers.items() if math.isfinite(value)}
         return result
 
-    def _policy_metrics(self, result: UpdateResult) -> dict[str, float]:
-        seen = self.learner.team.sum(self.seen_K).sum()
+    def _policy_metrics(self, result: UpdateResult, seen_K: Tensor) -> dict[str, float]:
         known_K = ~self.notes.initial_K.isnan()
         metrics = {
             "train/kl": (result.old_K - self.notes.initial_K)[known_K].mean().item(),
             # an update that was broken off has not seen all tokens
-            "train/entropy": (result.entropy_K.sum() / seen).item(),
+            "train/entropy": (result.entropy_K.sum() / seen_K.sum()).item(),
             "train/logprob_drift": result.drift,
         }
         if self.losses:

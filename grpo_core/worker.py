@@ -183,16 +183,10 @@ class Worker:
         learner.move_reference(step, config)
         self.engine.refresh()
         ref_K = result.old_K if notes.ref_K is None else notes.ref_K
-        channels = {
-            "logp": result.logp_K,
-            "old": result.old_K,
-            "ref": ref_K,
-            "entropy": result.entropy_K,
-            "advantage": result.advantage_K,
-            "weight": result.weight_K,
-        }
-        lists = {name: values.tolist() for name, values in channels.items()}
-        fill_traces(groups, lists, config.store.token_groups, self.piece)
+        kept = batch.num_first(config.store.token_groups)
+        ref, weight = ref_K[:kept].tolist(), result.weight_K[:kept].tolist()
+        passes = [one[:, :kept].tolist() for one in result.passes]
+        fill_traces(groups[: config.store.token_groups], ref, weight, passes, self.piece)
         return result, {**result.metrics, "train/learning_rate": optim.learning_rate * warmup}
 
     def evaluate(self, step: int, config: RunConfig) -> EvalResult:

@@ -16,22 +16,10 @@ from grpo_core import advantages
 from grpo_core.advantages import Rewards
 from grpo_core.algorithm_config import AlgorithmConfig
 from grpo_core.records import Group
+from grpo_core.what_if import STAND_INS, parts_of
 from studio import charts
 
 MAX_BARS = 12
-
-_STAND_INS = {
-    "prefix_attention": (
-        "loo",
-        "Advantages are those of `loo`: that is what `prefix_attention` gives the first token of a "
-        "completion, and later ones need the model.",
-    ),
-    "gae": (
-        "none",
-        "Advantages are the bare rewards: what the critic takes off them needs the model.",
-    ),
-}
-"""Estimators that rewards alone do not give: what is shown in their place, and why."""
 
 
 @dataclass
@@ -47,16 +35,9 @@ class Scores:
 
 def scores_of(groups: list[Group], weights: dict[str, float]) -> Scores:
     """The numbers that stand in the groups now. `weights`: of each function, by name."""
-    parts_FPG: list[Rewards] = [
-        [
-            [None if one.reward is None else one.parts.get(name) for one in group.rollouts]
-            for group in groups
-        ]
-        for name in weights
-    ]
     return Scores(
         [[one.reward for one in group.rollouts] for group in groups],
-        parts_FPG,
+        parts_of(groups, weights),
         list(weights.values()),
         [[len(one.ids) for one in group.rollouts] for group in groups],
     )
@@ -73,7 +54,7 @@ def assign(scores: Scores, algorithm: AlgorithmConfig) -> Rewards:
 def estimator(algorithm: AlgorithmConfig) -> str:
     """The estimator whose numbers are shown."""
     name = algorithm.advantage or "zscore"
-    return _STAND_INS[name][0] if name in _STAND_INS else name
+    return STAND_INS[name][0] if name in STAND_INS else name
 
 
 def explain(algorithm: AlgorithmConfig, both: bool = True) -> str:
@@ -82,8 +63,8 @@ def explain(algorithm: AlgorithmConfig, both: bool = True) -> str:
     name = algorithm.advantage or "zscore"
     subject = f"{'Both advantages are' if both else 'Advantages are'} worked out anew"
     said = [f"{subject} with the run's estimator (`{name}`)."]
-    if name in _STAND_INS:
-        said = [_STAND_INS[name][1]]
+    if name in STAND_INS:
+        said = [STAND_INS[name][1]]
     elif algorithm.multi_objective_aggregation == "normalize_then_sum":
         said = [
             f"{subject}: each reward's own z-score, weighted, summed and normalised over the step."

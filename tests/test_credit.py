@@ -7,9 +7,10 @@ import torch
 
 from grpo_core.annotate import Annotations
 from grpo_core.batch import pack
-from grpo_core.credit import assign_credit, prefix_similarity, shaped_rewards
+from grpo_core.credit import assign_credit, prefix_similarity
 from grpo_core.recipe import parse_config
 from grpo_core.records import Group, Problem, Rollout
+from grpo_core.shaping import shaped_rewards
 from grpo_core.team import Team
 
 

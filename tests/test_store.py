@@ -1,16 +1,27 @@
 """What is written can be read, also while writing goes on and after a resume."""
 
+import math
 import multiprocessing
 import os
 import signal
 import sqlite3
+import zlib
 
 import pytest
 
 from grpo_core.reader import RunReader
-from grpo_core.records import EvalResult, Event, Group, Problem, Rollout, StepStats, TokenTrace
+from grpo_core.records import (
+    EvalResult,
+    Event,
+    Group,
+    Problem,
+    Rollout,
+    StepStats,
+    TokenPass,
+    TokenTrace,
+)
 from grpo_core.store import RunWriter
-from grpo_core.traces import pack_trace, unpack_trace
+from grpo_core.traces import channels_of, pack_trace, unpack_trace
 
 
 def group(text: str = "4", trace: bool = False) -> Group:
@@ -135,3 +146,26 @@ def test_trace_blob_keeps_float32_exactly():
     ids, back = unpack_trace(pack_trace([1, 2], trace))
     assert ids == [1, 2] and back.pieces == ["a", "é"]
     assert back.logp[0] == pytest.approx(0.1, abs=1e-8) and back.old == [1.0, 3.5]
+    assert back.later == []
+
+
+def test_trace_blob_keeps_every_pass():
+    gone = math.nan
+    trace = TokenTrace(["a", "b"], *[[0.5, 0.25]] * 6)
+    trace.later = [
+        TokenPass([1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]),
+        TokenPass([9.0, gone], [10.0, gone], [11.0, gone], [12.0, gone]),
+    ]
+    blob = pack_trace([1, 2], trace)
+    _, back = unpack_trace(blob)
+    assert back.later[0] == trace.later[0] and back.logp == [0.5, 0.25]
+    assert back.later[1].logp[0] == 9.0 and math.isnan(back.later[1].advantage[1])
+    newest = {name: values.tolist() for name, values in channels_of(blob).items()}
+    assert newest["logp"] == [9.0, 2.0] and newest["advantage"] == [12.0, 8.0]
+    assert newest["ref"] == newest["weight"] == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("blob", [b"", b"x", zlib.compress(b"\0\0"), zlib.compress(b"[]" * 40)])
+def test_a_damaged_trace_is_a_value_error(blob):
+    with pytest.raises(ValueError, match="not the numbers"):
+        unpack_trace(blob)

@@ -49,8 +49,7 @@ from trl import GRPOConfig, GRPOTrainer
 from grpo_core import advantages
 from grpo_core.assets import assets_dir
 from grpo_core.forward import score_completions
-from grpo_core.losses import Objective, policy_loss, token_weights
-from grpo_core.objective import importance
+from grpo_core.losses import Objective, importance, policy_loss, token_weights
 
 # TRL names settings that transformers has renamed since
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -1,18 +1,23 @@
 """The optimizer steps on a random model, against the objective written out over whole rows."""
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 
+from grpo_core.algorithm_config import objective_of
 from grpo_core.annotate import annotate
 from grpo_core.batch import pack
 from grpo_core.credit import assign_credit
 from grpo_core.learner import make_learner
-from grpo_core.objective import importance
+from grpo_core.losses import importance
 from grpo_core.policy import load_policy
 from grpo_core.recipe import parse_config
 from grpo_core.records import Group, Problem, Rollout
 from grpo_core.team import Team
+from grpo_core.terms import Numbers, terms_of
 from grpo_core.update import Update
 
 
@@ -257,3 +262,38 @@ def test_the_kl_that_is_only_shown_is_measured_on_some_groups(random_model, algo
     result = setup.run()
     assert result.metrics["train/kl"] == pytest.approx(torch.cat(expected).mean().item(), abs=1e-6)
     assert all(weight.isfinite().all() for weight in setup.policy.model.parameters())
+
+
+@pytest.mark.parametrize("passes, minibatches", [(1, 1), (3, 1), (2, 3), (1, 2)])
+@pytest.mark.parametrize("name", ["deepseekmath", "dapo", "gspo", "cispo", "sapo", "as_written"])
+def test_the_kept_numbers_of_all_passes_add_up_to_the_loss(random_model, name, passes, minibatches):
+    """Not worked out again: taken apart, what each pass saw of each token is the loss it had."""
+    optim = {"updates_per_rollout": passes, "minibatches": minibatches, "learning_rate": 0.03}
+    more = {"entropy_coefficient": 0.1}
+    setup = Setup(random_model, algorithm={"name": name, **more}, optim=optim)
+    result = setup.run()
+    objective = objective_of(setup.config.algorithm)
+    ref_K = result.old_K if setup.notes.ref_K is None else setup.notes.ref_K
+    loss, num_clipped = 0.0, 0
+    assert len(result.passes) == passes
+    for seen in result.passes:
+        for start, end in pairwise(setup.batch.offsets):
+            channels = zip(("logp", "old", "entropy", "advantage"), seen[:, start:end], strict=True)
+            numbers = Numbers.of(
+                **{name: values.numpy() for name, values in channels},
+                ref=ref_K[start:end].numpy(),
+                weight=result.weight_K[start:end].numpy(),
+            )
+            if np.isnan(numbers.logp).any():  # no gradient, so it was not looked at again
+                assert not numbers.weight.any()
+                continue
+            terms = terms_of(objective, numbers)
+            loss += terms.loss.sum()
+            num_clipped += np.count_nonzero(terms.clipped)
+    assert loss / (passes * minibatches) == pytest.approx(result.metrics["train/loss"], rel=1e-9)
+    num_live = int((result.weight_K != 0).sum())
+    assert num_clipped / (num_live * passes) == pytest.approx(
+        result.metrics["train/clip_fraction"], abs=1e-12
+    )
+    if passes * minibatches > 1 and name in ("deepseekmath", "dapo", "gspo"):
+        assert num_clipped > 0, "the policy moved far enough to see the clip"
