@@ -117,13 +117,16 @@ class RunReader:
         return {**group, "row": json.loads(group["row"]), "rollouts": self._rollouts(group["id"])}
 
     def group_summaries(self, step: int) -> list[dict[str, Any]]:
-        """One short row a group, without the texts: `id, problem_id, prompt, answer, num, …`."""
+        """One short row a group, without the texts: `id, problem_id, prompt, answer, num, …`;
+        `num_traced` completions have kept their tokens."""
         return self._rows(
             "SELECT g.id, g.problem_id, g.prompt, g.answer, count(*) AS num,"
             " avg(r.reward) AS reward_mean, min(r.reward) AS reward_min,"
             " max(r.reward) AS reward_max, sum(r.correct) AS num_correct,"
-            " avg(r.num_tokens) AS length_mean"
-            " FROM groups g JOIN rollouts r ON r.group_id = g.id WHERE g.step = ?"
+            " avg(r.num_tokens) AS length_mean, sum(r.finish = 'length') AS num_truncated,"
+            " sum(r.outcome NOT IN ('ok', 'abstain')) AS num_faults, count(t.rollout_id)"
+            " AS num_traced FROM groups g JOIN rollouts r ON r.group_id = g.id"
+            " LEFT JOIN tokens t ON t.rollout_id = r.id WHERE g.step = ?"
             " GROUP BY g.id ORDER BY g.id",
             step,
         )

@@ -1,43 +1,112 @@
-"""What the Inspector asks for.
+"""What the Inspector asks for; `group`, `rollout` and `step` are numbers.
 
-/api/runs/{name}/groups/{step}         the groups of a step with their completions
-/api/runs/{name}/tokens/{rollout}      the per-token numbers of one completion
+/api/runs/{name}/steps                 first and last step that can be looked at
+/api/runs/{name}/next                  the nearest step that is worth it (kind, step, back)
+/api/runs/{name}/step/{step}           the groups of a step, a short row each
+/api/runs/{name}/group/{group}         a group with its completions, best to worst
+/api/runs/{name}/strips/{group}        all its tokens at a glance, one byte each
+/api/runs/{name}/times/{group}         the same problem at all steps
+/api/runs/{name}/tokens/{rollout}      the numbers of one completion's tokens
+/api/runs/{name}/formula/{rollout}     one token in the objective (at, pass, row)
+/api/runs/{name}/find                  completions with a text (text, before, steps)
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any
 
+from anyio import to_thread
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from grpo_core.group_reader import GroupReader
 from grpo_core.runs import Run
-from studio import data
-from studio.answers import answer, run_of
+from studio import groups, token_story
+from studio.answers import answer, integer, run_of
+
+MAX_FIND = 200
+"""Characters that are searched for."""
+
+Query = Callable[[GroupReader, Run, Request], dict[str, Any] | None]
 
 
 def routes() -> list[Route]:
     """The routes of the Inspector."""
-    return [
-        Route("/api/runs/{name}/groups/{step:int}", _groups, methods=["GET"]),
-        Route("/api/runs/{name}/tokens/{rollout:int}", _tokens, methods=["GET"]),
+    asked: dict[str, Query] = {
+        "steps": lambda reader, _run, _request: groups.steps_of(reader),
+        "next": _next,
+        "step/{step:int}": _step,
+        "group/{group:int}": _group,
+        "times/{group:int}": _times,
+        "tokens/{rollout:int}": _tokens,
+        "formula/{rollout:int}": _formula,
+        "find": _find,
+    }
+    plain = [
+        Route(f"/api/runs/{{name}}/{path}", _endpoint(query), methods=["GET"])
+        for path, query in asked.items()
     ]
+    return [*plain, Route("/api/runs/{name}/strips/{group:int}", _strips, methods=["GET"])]
 
 
-async def _groups(request: Request) -> Response:
-    run, step = run_of(request), request.path_params["step"]
-    return await answer(
-        lambda: {"step": step, "groups": data.read(run, lambda reader: reader.groups(step), [])}
+def _endpoint(query: Query) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        run = run_of(request)
+        return await answer(
+            lambda: groups.read(run, lambda reader: query(reader, run, request), None)
+        )
+
+    return endpoint
+
+
+def _next(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
+    back = request.query_params.get("back") == "1"
+    return groups.next_step(
+        reader, request.query_params.get("kind", "signal"), integer(request, "step"), back
     )
 
 
-async def _tokens(request: Request) -> Response:
-    run, rollout = run_of(request), request.path_params["rollout"]
-    return await answer(lambda: _trace(run, rollout))
+def _step(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
+    return groups.step_view(reader, run, request.path_params["step"])
 
 
-def _trace(run: Run, rollout: int) -> dict[str, Any] | None:
-    found = data.read(run, lambda reader: reader.trace(rollout), None)
-    return asdict(found[1]) if found else None
+def _group(reader: GroupReader, run: Run, request: Request) -> dict[str, Any] | None:
+    return groups.group_view(reader, run, request.path_params["group"])
+
+
+def _times(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
+    return groups.same_prompt(reader, request.path_params["group"])
+
+
+def _tokens(reader: GroupReader, run: Run, request: Request) -> dict[str, Any] | None:
+    return groups.tokens_view(reader, run, request.path_params["rollout"])
+
+
+def _formula(reader: GroupReader, run: Run, request: Request) -> dict[str, Any] | None:
+    # not `token`: the guard takes a token in an address for that of a link
+    token, number = integer(request, "at"), integer(request, "pass")
+    row = request.query_params.get("row", "")
+    return token_story.story(reader, run, request.path_params["rollout"], token, number, row)
+
+
+def _find(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
+    text = request.query_params.get("text", "")[:MAX_FIND]
+    before, steps = integer(request, "before"), min(integer(request, "steps"), 1000)
+    if not text:
+        raise HTTPException(400, "text: say what to look for")
+    return groups.find(reader, text, before, steps)
+
+
+async def _strips(request: Request) -> Response:
+    run, group = run_of(request), request.path_params["group"]
+    found = await to_thread.run_sync(
+        lambda: groups.read(run, lambda reader: groups.strips(reader, run, group), b"")
+    )
+    if not found:
+        raise HTTPException(404)
+    return Response(
+        found, media_type="application/octet-stream", headers={"cache-control": "no-store"}
+    )

@@ -21,6 +21,7 @@ from studio.charts import thin
 from studio.compare import Recorded
 
 T = TypeVar("T")
+R = TypeVar("R", bound=RunReader)
 
 SPARKLINE_POINTS = 48
 _runs_dir = Path("runs")
@@ -53,10 +54,10 @@ def run_names() -> list[str]:
 
 
 @contextmanager
-def opened(run: Run) -> Iterator[RunReader | None]:
+def opened(run: Run, kind: Callable[[Path], R]) -> Iterator[R | None]:
     """The run's database, None while it does not exist or cannot be opened."""
     try:
-        reader = RunReader(run.db_path)
+        reader = kind(run.db_path)
         reader.attempt()  # fails on a file that has no tables yet, or is not a database
     except (OSError, sqlite3.Error):
         yield None
@@ -69,7 +70,12 @@ def opened(run: Run) -> Iterator[RunReader | None]:
 
 def read(run: Run, query: Callable[[RunReader], T], default: Any) -> T:
     """`query(reader)`, or `default` where there is nothing to read."""
-    with opened(run) as reader:
+    return read_with(RunReader, run, query, default)
+
+
+def read_with(kind: Callable[[Path], R], run: Run, query: Callable[[R], T], default: Any) -> T:
+    """`read` by another kind of reader."""
+    with opened(run, kind) as reader:
         if reader is None:
             return default
         try:

@@ -99,3 +99,9 @@ THEME: dict[str, Any] = {
     "theme.dark.sidebar.backgroundColor": "#0d1016",
     "theme.dark.sidebar.secondaryBackgroundColor": "#1a1e27",
 }
+
+
+def chart_colors(kind: str | None) -> list[str]:
+    """The categorical colours of a chart, `light` or `dark`."""
+    colors = _DARK if kind == "dark" else _LIGHT
+    return list(colors["chartCategoricalColors"])

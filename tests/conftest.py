@@ -6,7 +6,9 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,3 +59,39 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+# --- a recorded run, for the pages ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recorded run, made once; tests work on copies."""
+    from browser.recorded import record_run
+
+    folder = tmp_path_factory.mktemp("recorded")
+    record_run(folder, "bundled-1", until=24, short_from=12)
+    return folder
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Path]:
+    from studio import data
+
+    before = data.runs_dir()
+    data.set_runs_dir(tmp_path)
+    yield tmp_path
+    data.set_runs_dir(before)
+
+
+@pytest.fixture
+def recorded(empty: Path, template: Path) -> Any:
+    """A run that is being trained, as far as its files say."""
+    from browser.recorded import write_status
+
+    from grpo_core.runs import Run
+
+    shutil.copytree(template / "bundled-1", empty / "bundled-1")
+    run = Run(empty / "bundled-1")
+    write_status(run, "running", 24, 120)
+    return run

@@ -51,6 +51,7 @@ LIGHT = {
     "history": {"config", "reader", "recipe"},
     "store": {"records", "traces"},
     "reader": {"records", "traces"},
+    "group_reader": {"advantages", "reader"},
     # it looks at all places from which a resume takes rewards: database, recipe, folder, inbox
     "trust": {"reader", "recipe", "rewards", "runs", "sandbox_probe"},
 }

@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,31 +56,6 @@ PAGES = {
 }
 STATES = ("running", "paused", "completed", "crashed", "failed", "stopped")
 HOSTILE = "<img src=x onerror=alert(1)> ![x](http://evil.example/x.png) :red[hi] $x$"
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recorded run, made once; tests work on copies."""
-    folder = tmp_path_factory.mktemp("recorded")
-    record_run(folder, "bundled-1", until=24, short_from=12)
-    return folder
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Path]:
-    before = data.runs_dir()
-    data.set_runs_dir(tmp_path)
-    yield tmp_path
-    data.set_runs_dir(before)
-
-
-@pytest.fixture
-def recorded(empty: Path, template: Path) -> Run:
-    """A run that is being trained, as far as its files say."""
-    shutil.copytree(template / "bundled-1", empty / "bundled-1")
-    run = Run(empty / "bundled-1")
-    write_status(run, "running", 24, 120)
-    return run
 
 
 def open_page(name: str, **query: str) -> AppTest:
@@ -476,61 +450,6 @@ def test_words_read_back_as_the_value(value: Any) -> None:
     assert "\n" not in word and yaml.safe_load(word) == value
 
 
-# --- inspector -----------------------------------------------------------------------------------
-
-
-def test_inspector_orders_best_to_worst(recorded: Run) -> None:
-    app = open_page("inspector", run="bundled-1", step="20")
-    given = payload(app)
-    values = [rollout["reward"] for rollout in given["rollouts"]]
-    assert values == sorted(values, reverse=True) and len(values) == 8
-    assert set(given["rollouts"][0]["parts"]) == {"accuracy", "short"}
-    assert all(rollout["traced"] for rollout in given["rollouts"]), "the first groups keep tokens"
-    stored = data.read(recorded, lambda reader: reader.groups(20), [])
-    assert given["prompt"] == stored[0]["prompt"], "with a length reward, every group has signal"
-
-
-def test_inspector_flags_groups_without_signal(recorded: Run) -> None:
-    app = open_page("inspector", run="bundled-1", step="24")
-    table = app.dataframe[0].value
-    groups = data.read(recorded, lambda reader: reader.group_summaries(24), [])
-    flat = [group["reward_min"] == group["reward_max"] for group in groups]
-    assert list(table["Signal"] == "none") == flat
-
-
-def test_equal_rewards_still_move_where_nothing_is_compared(empty: Path) -> None:
-    config = RunConfig.model_validate({"algorithm": {"name": "ppo"}})
-    run = record_run(empty, "with-critic", 2, "completed", config=config, prompts=2)
-    writer = RunWriter(run.db_path)
-    writer._db.execute("UPDATE rollouts SET reward = 1")
-    writer.close()
-    app = open_page("inspector", run="with-critic", step="2")
-    assert set(app.dataframe[0].value["Signal"]) == {"yes"} and not payload(app)["flat"]
-
-
-@pytest.mark.parametrize(
-    ("asked", "shown"), [("7", 7), ("999", 24), ("0", 1), ("x", 24), (None, 24)]
-)
-def test_inspector_step_from_the_address(recorded: Run, asked: str | None, shown: int) -> None:
-    app = open_page("inspector", run="bundled-1", **({"step": asked} if asked else {}))
-    assert app.number_input(key="step").value == shown
-
-
-def test_masked_completions_come_last_with_their_reason(recorded: Run) -> None:
-    module = ast.parse((STUDIO / "app_pages/inspector.py").read_text())
-    assert any(getattr(node, "name", "") == "order" for node in module.body)
-    app = open_page("inspector", run="bundled-1", step="3")
-    writer = RunWriter(recorded.db_path)
-    writer._db.execute(
-        "UPDATE rollouts SET reward = NULL, advantage = NULL, outcome = 'timeout', error = 'slow'"
-        " WHERE idx = 0 AND group_id IN (SELECT id FROM groups WHERE step = 3)"
-    )
-    writer.close()
-    app.run()
-    last = payload(app)["rollouts"][-1]
-    assert (last["reward"], last["outcome"], last["error"]) == (None, "timeout", "slow")
-
-
 # --- reward lab ----------------------------------------------------------------------------------
 
 
@@ -913,11 +832,6 @@ def test_routes_answer_and_refuse(client: TestClient) -> None:
     assert client.get(f"/api/runs/bundled-1/window?{window}").json()["series"] == {
         "train/loss": [[5, 6, 7], state["series"]["train/loss"][1][4:7]], "nothing": [[], []],
     }  # fmt: skip
-    groups = client.get("/api/runs/bundled-1/groups/3").json()["groups"]
-    assert len(groups) == 16 and len(groups[0]["rollouts"]) == 8
-    first = groups[0]["rollouts"][0]
-    tokens = client.get(f"/api/runs/bundled-1/tokens/{first['id']}").json()
-    assert len(tokens["pieces"]) == len(tokens["logp"]) == first["num_tokens"]
     script = client.get("/api/assets/live.js")
     assert script.headers["content-type"].startswith("text/javascript")
     assert "immutable" in script.headers["cache-control"]
@@ -932,8 +846,7 @@ def test_routes_answer_and_refuse(client: TestClient) -> None:
         ("/api/runs/bundled-1/metrics?since=x", 400),
         ("/api/runs/bundled-1/metrics?since=" + "9" * 40, 400),
         ("/api/runs/bundled-1/window?low=x", 400), ("/api/runs/bundled-1/window?low=nan", 200),
-        ("/api/runs/bundled-1/tokens/999999", 404), ("/api/runs/bundled-1/groups/x", 404),
-        ("/api/runs/bundled-1/groups/99999", 200), ("/api/assets/LICENSES.txt", 404),
+        ("/api/assets/LICENSES.txt", 404),
         ("/api/assets/..%2f__init__.py", 404), ("/api/nothing", 404),
     ],
 )  # fmt: skip
@@ -951,15 +864,6 @@ def test_a_run_that_is_deleted_while_it_is_watched(client: TestClient, recorded:
     shutil.rmtree(recorded.path)
     assert client.get("/api/runs/bundled-1/metrics").status_code == 404
     assert client.get("/api/runs").json() == {"runs": []}
-
-
-def test_very_long_texts_are_cut_for_the_page(recorded: Run) -> None:
-    writer = RunWriter(recorded.db_path)
-    writer._db.execute("UPDATE rollouts SET text = ?", ("x" * 100_000,))
-    writer.close()
-    given = payload(open_page("inspector", run="bundled-1", step="3"))
-    assert len(given["rollouts"][0]["text"]) < 21_000
-    assert given["rollouts"][0]["text"].endswith("80,000 more characters")
 
 
 @pytest.mark.parametrize(("value", "form", "text"), [

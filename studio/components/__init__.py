@@ -17,7 +17,7 @@ from typing import Any
 import streamlit as st
 
 BUILT = Path(__file__).parent / "built"
-NAMES = ("bars", "compare", "editor", "group", "live", "runs")
+NAMES = ("bars", "compare", "editor", "inspector", "live", "runs", "versus")
 
 
 @cache
@@ -68,9 +68,16 @@ def live(
     _component("live")(key=key, data=data, on_action_change=on_action, on_status_change=_nothing)
 
 
-def group(*, key: str, run: str, group: dict[str, Any]) -> None:
-    """A prompt with its completions; `group` as `app_pages/inspector.py` makes it."""
-    _component("group")(key=key, data={"url": f"/api/runs/{run}", **group})
+def inspector(*, key: str, run: str, algorithms: list[str], goto: dict[str, Any]) -> None:
+    """The groups of a run. `goto`: `{id, view}`, opened when its id changes; `st.session_state[key]
+    .view` says where one is: `{run, group, step, prompt, completion, …}`, as an address has it."""
+    data = {"run": run, "url": f"/api/runs/{run}", "algorithms": algorithms, "goto": goto}
+    _component("inspector")(key=key, data=data, on_view_change=_nothing)
+
+
+def versus(*, key: str, view: dict[str, Any]) -> None:
+    """Advantages side by side; `view` as `what_if_page.show` makes it."""
+    _component("versus")(key=key, data=view)
 
 
 def compare(*, key: str, view: dict[str, Any]) -> None:

@@ -33,16 +33,6 @@ def test_every_page_opens_and_nothing_leaves_the_machine(tab: Tab) -> None:
     assert not any(link.partition("token=")[2] in shown for link in tab.studio.links())
 
 
-def test_links_restore_what_they_name(tab: Tab) -> None:
-    tab.go("inspector?run=recorded&step=7")
-    tab.page.wait_for_selector(".row")
-    assert tab.page.get_by_label("Step", exact=True).input_value() == "7"
-    assert "run=recorded" in tab.page.url and "step=7" in tab.page.url
-    tab.page.reload()
-    tab.page.wait_for_selector(".row")
-    assert tab.page.get_by_label("Step", exact=True).input_value() == "7"
-
-
 @pytest.mark.slow
 def test_start_from_the_page_then_the_server_dies(chromium: Any, studio: Studio) -> None:
     """One click starts a run; the tab closes, the server is killed; the run never stopped."""
@@ -238,9 +228,7 @@ def test_model_text_is_only_text(tab: Tab, studio: Studio) -> None:
     writer.close()
     tab.go("inspector?run=hostile&step=1")
     tab.page.wait_for_selector(".row")
-    assert "<script>" in tab.page.locator(".text").first.inner_text()
-    tab.page.get_by_role("button", name="log-prob").click()
-    tab.page.wait_for_selector(".token")
+    wait_for(lambda: "<script>" in tab.page.locator(".prompt").inner_text())
     tab.go("lab?run=hostile&step=1")
     tab.page.wait_for_selector(".cm-content")
     tab.page.get_by_role("button", name="Try it").click()

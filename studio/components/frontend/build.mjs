@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readFileSync, readdirSync, writeFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 
-const names = ["bars", "compare", "editor", "group", "live", "runs"];
+const names = ["bars", "compare", "editor", "inspector", "live", "runs", "versus"];
 const result = await build({
   entryPoints: names.map((name) => `src/${name}.js`),
   outdir: "../built",

@@ -173,3 +173,21 @@ export function mountOnce(instances, component, make, update) {
     instances.delete(parentElement);
   };
 }
+
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+
+/** Text with what cannot be seen made visible: a control or bidi character could hide or turn round
+ * what stands beside it. */
+export function visible(text) {
+  return text.replace(UNSEEN, (one) => {
+    const code = one.codePointAt(0);
+    return code < 0x20 ? String.fromCodePoint(0x2400 + code) : `⟨${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  });
+}
+
+/** Whether a key press belongs to something that takes text, on this page or inside a component. */
+export function isTyping(event) {
+  return event.composedPath().some((node) => node instanceof HTMLElement
+    && (node.isContentEditable || /^(TEXTAREA|SELECT)$/.test(node.tagName)
+      || (node.tagName === "INPUT" && !/^(checkbox|radio|range|button)$/.test(node.type))));
+}

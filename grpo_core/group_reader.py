@@ -1,0 +1,113 @@
+"""Finding one's way among a run's stored groups: more queries on `run.db`, all of them short."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from grpo_core.advantages import TOLERANCE
+from grpo_core.reader import RunReader
+
+
+class GroupReader(RunReader):
+    """What the Inspector asks beside the rest."""
+
+    def occasions(self, problem_id: str, most: int) -> list[dict[str, Any]]:
+        """The newest `most` groups of one problem, oldest first: `id, step, num, num_correct,
+        reward_mean, length_mean`."""
+        rows = self._rows(
+            "SELECT g.id, g.step, count(*) AS num, sum(r.correct) AS num_correct,"
+            " avg(r.reward) AS reward_mean, avg(r.num_tokens) AS length_mean"
+            " FROM (SELECT id, step FROM groups WHERE problem_id = ? ORDER BY step DESC LIMIT ?) g"
+            " JOIN rollouts r ON r.group_id = g.id GROUP BY g.id ORDER BY g.step, g.id",
+            problem_id,
+            most,
+        )
+        return rows
+
+    def num_occasions(self, problem_id: str) -> int:
+        """How often a problem has been drawn."""
+        rows = self._rows("SELECT count(*) AS num FROM groups WHERE problem_id = ?", problem_id)
+        return int(rows[0]["num"])
+
+    def group_of(self, group_id: int) -> dict[str, Any] | None:
+        """`step, problem_id` of a group, None where there is none."""
+        found = self._rows("SELECT step, problem_id FROM groups WHERE id = ?", group_id)
+        return found[0] if found else None
+
+    def members(self, group_id: int) -> list[int]:
+        """The ids of a group's completions, in sampling order."""
+        rows = self._rows("SELECT id FROM rollouts WHERE group_id = ? ORDER BY idx", group_id)
+        return [row["id"] for row in rows]
+
+    def step_rollouts(self, step: int) -> list[dict[str, Any]]:
+        """All completions of a step without their texts, in sampling order: `id, group_id, finish,
+        num_tokens, reward, parts, advantage, correct`."""
+        rows = self._rows(
+            "SELECT r.id, r.group_id, r.finish, r.num_tokens, r.reward, r.parts, r.advantage,"
+            " r.correct"
+            " FROM groups g JOIN rollouts r ON r.group_id = g.id WHERE g.step = ?"
+            " ORDER BY g.id, r.idx",
+            step,
+        )
+        for row in rows:
+            row["parts"] = json.loads(row["parts"])
+        return rows
+
+    def blobs(self, group_id: int) -> dict[int, bytes]:
+        """The packed numbers (see `traces.py`) of each completion that kept its tokens, by id."""
+        rows = self._rows(
+            "SELECT r.id, t.blob FROM rollouts r JOIN tokens t ON t.rollout_id = r.id"
+            " WHERE r.group_id = ? ORDER BY r.idx",
+            group_id,
+        )
+        return {row["id"]: row["blob"] for row in rows}
+
+    def place_of(self, rollout_id: int) -> dict[str, Any] | None:
+        """`step, group_id, problem_id` of a completion, None where there is none."""
+        found = self._rows(
+            "SELECT g.step, g.id AS group_id, g.problem_id FROM rollouts r"
+            " JOIN groups g ON g.id = r.group_id WHERE r.id = ?",
+            rollout_id,
+        )
+        return found[0] if found else None
+
+    def find_text(self, text: str, before: int, steps: int, most: int) -> list[dict[str, Any]]:
+        """Completions that contain `text` (any case of ASCII letters), newest step first: `id,
+        group_id, step, text`; looks at up to `steps` steps from `before` down."""
+        pattern = re.sub(r"([%_\\])", r"\\\1", text)
+        return self._rows(
+            "SELECT r.id, r.group_id, g.step, r.text FROM groups g"
+            " JOIN rollouts r ON r.group_id = g.id"
+            " WHERE g.step <= ?1 AND g.step > ?1 - ?2 AND r.text LIKE ?3 ESCAPE '\\'"
+            " ORDER BY g.step DESC, r.id LIMIT ?4",
+            before,
+            steps,
+            f"%{pattern}%",
+            most,
+        )
+
+    def step_range(self) -> tuple[int, int] | None:
+        """First and last step whose completions can be looked at, None where there is none."""
+        found = self._rows("SELECT min(step) AS first, max(step) AS last FROM groups")[0]
+        return None if found["first"] is None else (found["first"], found["last"])
+
+    def next_with_signal(self, step: int, back: bool) -> dict[str, Any] | None:
+        """`step, id` of the nearest group after (before) a step whose rewards differ."""
+        order, sign = ("DESC", "<") if back else ("ASC", ">")
+        # by steps, because SQLite would group the whole run before it takes the first row
+        steps = self._db.execute(
+            f"SELECT DISTINCT step FROM groups WHERE step {sign} ? ORDER BY step {order}", (step,)
+        )
+        for (near,) in steps:
+            rows = self._rows(
+                "SELECT g.step, g.id FROM groups g JOIN rollouts r ON r.group_id = g.id"
+                " WHERE g.step = ? GROUP BY g.id HAVING max(r.reward) - min(r.reward) > ?"
+                " ORDER BY g.id LIMIT 1",
+                near,
+                TOLERANCE,
+            )
+            if rows:
+                return rows[0]
+        return None

@@ -1,0 +1,111 @@
+// The right side of the Inspector: the open completion with its facts, its colours and its reward.
+import { CHANNELS, channelOf } from "./channels.js";
+import { Completion, tipText } from "./completion.js";
+import { el, format, setText, visible } from "./shared.js";
+
+const OUTCOMES = {
+  abstain: "abstained", error: "reward error", timeout: "reward timeout", crash: "reward crashed",
+  nonfinite: "not finite", badtype: "wrong type",
+};
+
+export class Open {
+  /** `act`: `choose(token)`, `color(key)`, `toggle("fold" | "diff" | "wrap")`. */
+  constructor(act) {
+    this.tip = el("div", { className: "tip", role: "tooltip" });
+    this.text = new Completion({
+      choose: act.choose,
+      unfold: () => act.toggle("fold"),
+      tip: (event, token) => this.showTip(event, token),
+    });
+    this.facts = el("div", { className: "facts" });
+    this.colors = CHANNELS.map(({ key, label, about }, index) => el("button", {
+      title: `${about} (${index + 1})`, dataset: { channel: key }, "aria-pressed": "false", onclick: () => act.color(key),
+    }, label));
+    this.fold = el("button", { title: "Fold what it thought (f)", "aria-pressed": "false", onclick: () => act.toggle("fold") }, "Fold thought");
+    this.diff = el("button", { title: "What it says that the best one does not (d)", "aria-pressed": "false", onclick: () => act.toggle("diff") }, "Diff to best");
+    this.about = el("div", { className: "faint about" });
+    this.reward = el("div", { className: "breakdown" });
+    this.element = el("section", { className: "open" }, this.facts,
+      el("div", { className: "tools" }, el("span", { className: "faint" }, "Colour"), ...this.colors, el("span", { className: "gap" }), this.fold, this.diff),
+      this.about, this.text.element, this.reward, this.tip);
+  }
+
+  destroy() {
+    this.text.destroy();
+  }
+
+  /** `view`: {rollout, best, trace, pass, state, most}. */
+  show(view) {
+    this.view = view;
+    const { rollout, best, trace, state } = view;
+    const channel = trace ? channelOf(state.color) : null;
+    for (const button of this.colors) {
+      button.setAttribute("aria-pressed", String(button.dataset.channel === channel?.key));
+      button.disabled = !trace || state.diff;
+    }
+    this.fold.setAttribute("aria-pressed", String(state.fold));
+    this.diff.setAttribute("aria-pressed", String(state.diff));
+    this.diff.disabled = best === rollout;
+    setText(this.about, aboutOf(view, channel));
+    this.facts.replaceChildren(...factsOf(rollout));
+    const pass = trace?.passes[view.pass];
+    this.text.show({
+      text: rollout.text || " ", trace: trace ?? null, pass, channel, most: view.most, token: state.token,
+      fold: state.fold, find: state.find, against: state.diff && best !== rollout ? best.text : null,
+    });
+    this.reward.replaceChildren(...breakdown(rollout));
+  }
+
+  showTip(event, token) {
+    const { trace, pass } = this.view ?? {};
+    const isShown = token !== null && Boolean(trace);
+    this.tip.style.display = isShown ? "block" : "none";
+    if (!isShown) return;
+    setText(this.tip, tipText(trace, trace.passes[pass], token));
+    const { offsetWidth, offsetHeight } = this.tip;
+    const above = event.clientY + 18 + offsetHeight > innerHeight;
+    this.tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - offsetWidth - 8))}px`;
+    this.tip.style.top = `${above ? event.clientY - offsetHeight - 12 : event.clientY + 18}px`;
+  }
+}
+
+function aboutOf({ rollout, trace, state }, channel) {
+  if (state.diff) return "Green: only here. Struck out: only in the best completion.";
+  if (!rollout.traced) return "The tokens of this completion were not kept: store.token_groups says for how many groups of a step they are.";
+  if (!trace) return "";
+  return channel ? channel.about : "Hover a token for its numbers, click it to see it in the objective.";
+}
+
+function factsOf(rollout) {
+  const { advantage } = rollout;
+  const tone = !advantage ? "plain" : advantage > 0 ? "good" : "bad";
+  const worth = advantage === null ? "left out" : `advantage ${advantage > 0 ? "+" : advantage < 0 ? "−" : ""}${Math.abs(advantage).toFixed(3)}`;
+  const chips = [
+    el("span", { className: "chip", dataset: { tone } }, worth),
+    el("span", { className: "chip", dataset: { tone: rollout.correct ? "good" : "plain" } }, rollout.correct ? "right" : "wrong"),
+  ];
+  if (rollout.finish === "length") chips.push(el("span", { className: "chip", dataset: { tone: "warn" } }, "cut off"));
+  if (OUTCOMES[rollout.outcome]) chips.push(el("span", { className: "chip", dataset: { tone: "warn" } }, OUTCOMES[rollout.outcome]));
+  if (rollout.num_clipped) chips.push(el("span", { className: "chip", dataset: { tone: "plain" } }, `${rollout.num_clipped} clipped`));
+  return [
+    el("b", { className: "name" }, `Completion ${rollout.rank}`),
+    el("span", {}, "reward ", el("b", {}, rollout.reward === null ? "—" : rollout.reward.toFixed(3).replace("-", "−"))), ...chips,
+    el("span", { className: "faint" }, `${rollout.num_tokens} tokens`),
+  ];
+}
+
+/** Each part times its weight; what the reward printed, and how it failed. */
+function breakdown(rollout) {
+  const nodes = [];
+  if (rollout.parts.length) {
+    const cells = rollout.parts.flatMap(({ name, value, weight, adds }) => [
+      el("span", {}, visible(name)), el("span", { className: "num" }, value === null ? "does not apply" : format(value)),
+      el("span", { className: "faint num" }, weight === null || value === null ? "" : `× ${Number(weight.toPrecision(4))}`),
+      el("b", { className: "num" }, adds === null ? "" : format(adds)),
+    ]);
+    nodes.push(el("div", { className: "parttable", role: "table", "aria-label": "Reward, part by part" }, ...cells));
+  }
+  if (rollout.error) nodes.push(el("div", { className: "fault" }, visible(rollout.error)));
+  if (rollout.printed) nodes.push(el("div", { className: "printed", title: "What the reward printed" }, visible(rollout.printed)));
+  return nodes;
+}

@@ -1,0 +1,113 @@
+// The prompts of a step as a row of cells, each as bright as its completions are right, and the chosen
+// prompt below.
+import { el, format, setText, visible } from "./shared.js";
+
+const WITH_TEXT = 24, AT_ONCE = 160;
+
+export const FILTERS = [
+  { key: "all", label: "all", about: "All completions" },
+  { key: "solved", label: "solved", about: "The task's grader calls them right", group: (g) => g.num_correct > 0, one: (r) => r.correct },
+  { key: "failed", label: "failed", about: "The task's grader calls them wrong", group: (g) => g.num_correct < g.num, one: (r) => !r.correct },
+  { key: "truncated", label: "cut off", about: "They reached the longest length", group: (g) => g.num_truncated > 0, one: (r) => r.finish === "length" },
+  { key: "clipped", label: "clipped", about: "Tokens beyond the clip in the last pass of the update", group: (g) => g.num_clipped > 0, one: (r) => r.num_clipped > 0 },
+  { key: "error", label: "faults", about: "The reward failed on them", group: (g) => g.num_faults > 0, one: (r) => !["ok", "abstain"].includes(r.outcome) },
+  { key: "flat", label: "no signal", about: "All rewards of the group are equal, so it moves nothing", group: (g) => g.flat, one: () => true },
+];
+
+export class Prompts {
+  /** `act`: `prompt(index)`, `filter(key)`. */
+  constructor(act) {
+    this.act = act;
+    this.groups = [];
+    this.cells = el("div", { className: "cells", role: "listbox", "aria-label": "Prompts of the step" });
+    this.where = el("span", { className: "where" });
+    this.back = el("button", { title: "Prompt before (K)", onclick: () => act.move(-1) }, "‹");
+    this.next = el("button", { title: "Next prompt (J)", onclick: () => act.move(1) }, "›");
+    this.filters = FILTERS.map(({ key, label, about }) => el("button", {
+      title: about, dataset: { filter: key }, "aria-pressed": "false", onclick: () => act.filter(key),
+    }, label));
+    this.element = el("div", { className: "prompts" },
+      el("div", { className: "tools" }, el("span", { className: "label" }, "Prompt"), this.back, this.where, this.next,
+        el("span", { className: "gap" }), el("span", { className: "faint" }, "Show"), el("span", { className: "filters" }, ...this.filters)),
+      this.cells);
+  }
+
+  show(groups, index, filter) {
+    this.groups = groups;
+    setText(this.where, groups.length ? `${index + 1} of ${groups.length}` : "none");
+    this.back.disabled = index <= 0;
+    this.next.disabled = index >= groups.length - 1;
+    for (const button of this.filters) button.setAttribute("aria-pressed", String(button.dataset.filter === filter));
+    const fits = FILTERS.find(({ key }) => key === filter)?.group ?? (() => true);
+    const first = Math.max(0, Math.min(index - AT_ONCE / 2, groups.length - AT_ONCE));
+    const shown = groups.slice(first, first + AT_ONCE);
+    const stamp = JSON.stringify([shown.map((group) => [group.id, fits(group)]), index]);
+    if (stamp === this.stamp) return;
+    this.stamp = stamp;
+    this.cells.dataset.dense = String(groups.length > WITH_TEXT);
+    this.cells.replaceChildren(...shown.map((group, i) => this.cell(group, first + i, first + i === index, fits(group))));
+  }
+
+  cell(group, index, isChosen, fits) {
+    const share = group.num ? group.num_correct / group.num : 0;
+    const title = `${index + 1}. ${visible(group.prompt)}\n${group.num_correct} of ${group.num} right · mean reward ${format(group.reward_mean)}${group.flat ? " · no signal" : ""}`;
+    const cell = el("button", {
+      className: "cell", role: "option", title, "aria-selected": String(isChosen), "aria-label": `Prompt ${index + 1}: ${group.num_correct} of ${group.num} right`,
+      dataset: { flat: String(Boolean(group.flat)), fits: String(fits) }, onclick: () => this.act.prompt(index),
+    }, this.groups.length > WITH_TEXT ? "" : `${group.num_correct}/${group.num}`);
+    cell.style.setProperty("--share", `${Math.round(70 * share)}%`);
+    return cell;
+  }
+}
+
+/** The prompt itself: two lines until it is unfolded, with what is known of its group. */
+export class PromptCard {
+  /** `act`: `occasion(step, group)`, `unfold()`. */
+  constructor(act) {
+    this.act = act;
+    this.text = el("div", { className: "prompt" });
+    this.fold = el("button", { className: "quiet", onclick: () => act.unfold(), title: "The whole prompt and its data columns (v)" }, "Show all");
+    this.stats = el("div", { className: "stats" });
+    this.columns = el("dl", { className: "columns", hidden: true });
+    this.flat = el("div", { className: "alert flat", dataset: { tone: "warn" }, hidden: true },
+      "No signal: all rewards of this group are equal, every advantage is 0, and it moves nothing.");
+    this.times = el("div", { className: "times", hidden: true });
+    this.element = el("section", { className: "promptcard" }, el("div", { className: "line" }, this.text, this.fold), this.columns,
+      el("div", { className: "line" }, this.stats, this.times), this.flat);
+  }
+
+  show(group, summary, isOpen) {
+    this.text.classList.toggle("short", !isOpen);
+    setText(this.text, visible(group.prompt.trim()));
+    setText(this.fold, isOpen ? "Show less" : "Show all");
+    this.columns.hidden = !isOpen || !group.columns.length;
+    this.columns.replaceChildren(...group.columns.flatMap(({ name, text }) => [el("dt", {}, visible(name)), el("dd", {}, visible(text))]));
+    const spread = summary.reward_max === null ? null : summary.reward_max - summary.reward_min;
+    const facts = [
+      ["Answer", visible(group.answer) || "—"], ["Right", `${summary.num_correct} of ${summary.num}`],
+      ["Mean reward", format(summary.reward_mean)], ["Spread", format(spread)],
+      ["Mean length", `${format(summary.length_mean, "count")} tokens`],
+    ];
+    this.stats.replaceChildren(...facts.map(([label, value]) => el("div", {},
+      el("div", { className: "faint label" }, label), el("div", { className: "value", title: value }, value))));
+    this.flat.hidden = !summary.flat;
+  }
+
+  /** The same problem at other steps: a dot each, as high as its mean reward. */
+  showTimes(groups, current) {
+    this.times.hidden = groups.length < 2;
+    if (groups.length < 2) return;
+    const values = groups.map((group) => group.reward_mean).filter((value) => value !== null);
+    const low = Math.min(...values), span = Math.max(1e-9, Math.max(...values) - low);
+    const dots = groups.slice(-48).map((group) => {
+      const dot = el("button", {
+        className: "dot", "aria-label": `Step ${group.step}`, "aria-current": String(group.id === current),
+        title: `step ${group.step} · ${group.num_correct} of ${group.num} right · mean reward ${format(group.reward_mean)}`,
+        onclick: () => this.act.occasion(group.step, group.id),
+      });
+      dot.style.setProperty("--high", `${group.reward_mean === null ? 0 : Math.round((100 * (group.reward_mean - low)) / span)}%`);
+      return dot;
+    });
+    this.times.replaceChildren(el("span", { className: "faint" }, `This prompt, ${groups.length} times`), el("span", { className: "dots" }, ...dots));
+  }
+}

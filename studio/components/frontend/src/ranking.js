@@ -1,0 +1,118 @@
+// The completions of a group from best to worst: reward in its parts, advantage, and all tokens at a
+// glance.
+import { css, drawStrip, ramp } from "./channels.js";
+import { el, format } from "./shared.js";
+
+const DENSE = 16;
+
+export class Ranking {
+  /** `act`: `completion(rank)`, `token(rank, token)`. */
+  constructor(act) {
+    this.act = act;
+    this.rows = [];
+    this.list = el("div", { className: "rows", role: "listbox", "aria-label": "Completions, best to worst" });
+    this.legend = el("div", { className: "partlegend" });
+    this.element = el("section", { className: "ranking" },
+      el("div", { className: "rowhead faint" }, el("span", {}, "#"), el("span", {}, "reward"), el("span", { className: "wide" }, "parts"), el("span", {}, "adv."), el("span", { className: "wide" }, "tokens")),
+      this.list, this.legend);
+  }
+
+  /** `group` as the route gives it. */
+  show(group) {
+    const { rollouts } = group;
+    this.longest = Math.max(1, ...rollouts.map((one) => one.num_tokens));
+    this.names = [...new Set(rollouts.flatMap(({ parts }) => parts.map(({ name }) => name)))];
+    const sums = rollouts.map(({ parts }) => [1, -1].map((sign) => parts.reduce((sum, { adds }) => sum + Math.max(0, sign * (adds ?? 0)), 0)));
+    this.scale = { above: Math.max(1e-9, ...sums.map(([above]) => above)), below: Math.max(0, ...sums.map(([, below]) => below)) };
+    this.list.dataset.dense = String(rollouts.length > DENSE);
+    this.rows = rollouts.map((rollout) => this.row(rollout));
+    this.list.replaceChildren(...this.rows.map(({ element }) => element));
+    this.legend.replaceChildren(...(this.names.length > 1 ? this.names.map((name, index) => {
+      const dot = el("i", { className: "dot" });
+      dot.style.background = color(this.element, index);
+      return el("span", { className: "item" }, dot, name);
+    }) : []));
+  }
+
+  row(rollout) {
+    const parts = el("canvas", { className: "parts" }), strip = el("canvas", { className: "strip" });
+    const { advantage } = rollout;
+    const tone = advantage === null ? "none" : Math.abs(advantage) < 1e-9 ? "zero" : advantage > 0 ? "good" : "bad";
+    const worth = advantage === null ? "out" : `${advantage > 0 ? "+" : advantage < 0 ? "−" : ""}${Math.abs(advantage).toFixed(2)}`;
+    const element = el("div", { className: "row", role: "option", "aria-selected": "false", dataset: { rank: rollout.rank, tone }, title: titleOf(rollout) },
+      el("span", { className: "rank faint" }, String(rollout.rank)),
+      el("span", { className: "reward" }, rollout.reward === null ? "—" : rollout.reward.toFixed(2).replace("-", "−")),
+      parts, el("span", { className: "worth" }, worth), strip);
+    element.style.setProperty("--size", `${Math.round(25 + 45 * Math.min(1, Math.abs(advantage ?? 0) / 2))}%`);
+    element.addEventListener("click", (event) => {
+      const box = strip.getBoundingClientRect();
+      const share = (event.clientX - box.left) / (box.width * (rollout.num_tokens / this.longest));
+      if (event.target === strip && rollout.traced && share >= 0 && share < 1) this.act.token(rollout.rank, Math.floor(share * rollout.num_tokens));
+      else this.act.completion(rollout.rank);
+    });
+    return { rollout, element, parts, strip };
+  }
+
+  /** `fits(rollout)` says which are to be seen; the others stand back. */
+  mark(rank, fits) {
+    for (const { rollout, element } of this.rows) {
+      const chosen = rollout.rank === rank;
+      if (chosen && element.getAttribute("aria-selected") !== "true") keepInView(this.list, element);
+      element.setAttribute("aria-selected", String(chosen));
+      element.dataset.fits = String(fits(rollout));
+    }
+  }
+
+  /** All canvases anew: other numbers, another channel, another theme or width. */
+  draw(strips, channel) {
+    if (!this.rows.length || !this.list.clientWidth) return;
+    const colors = ramp(this.element);
+    const palette = this.names.map((_, index) => color(this.element, index));
+    for (const { rollout, parts, strip } of this.rows) {
+      drawParts(parts, rollout.parts, this.names, palette, this.scale);
+      drawStrip(strip, strips?.get(rollout.id), channel, rollout.num_tokens / this.longest, colors);
+    }
+  }
+}
+
+/** The list scrolls, never the page. */
+function keepInView(list, element) {
+  const top = element.offsetTop, bottom = top + element.offsetHeight;
+  if (top < list.scrollTop) list.scrollTop = top;
+  else if (bottom > list.scrollTop + list.clientHeight) list.scrollTop = bottom - list.clientHeight;
+}
+
+function color(node, index) {
+  const colors = css(node, "--st-chart-categorical-colors").split(",");
+  return colors[index % colors.length].trim() || "#4c6ef5";
+}
+
+function titleOf(rollout) {
+  const facts = [rollout.correct ? "right" : "wrong", `${rollout.num_tokens} tokens`];
+  if (rollout.finish === "length") facts.push("cut off");
+  const parts = rollout.parts.map(({ name, value, adds }) => `${name} ${format(value)}${adds === value ? "" : ` (adds ${format(adds)})`}`);
+  return [facts.join(" · "), ...parts].join("\n");
+}
+
+/** What each part adds, stacked to the right of zero, and to the left what it takes away. */
+function drawParts(canvas, parts, names, palette, scale) {
+  const ratio = devicePixelRatio || 1;
+  const width = Math.max(1, Math.round(canvas.clientWidth * ratio)), height = Math.max(1, Math.round(canvas.clientHeight * ratio));
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d");
+  const unit = (width - 2) / (scale.above + scale.below);
+  const zero = Math.round(scale.below * unit) + 1;
+  let right = zero, left = zero;
+  for (const { name, adds } of parts) {
+    if (!adds) continue;
+    context.fillStyle = palette[names.indexOf(name)];
+    const size = Math.abs(adds) * unit;
+    if (adds > 0) context.fillRect(right, 0, size, height);
+    else context.fillRect(left - size, 0, size, height);
+    if (adds > 0) right += size;
+    else left -= size;
+  }
+  context.fillStyle = css(canvas, "--st-gray-color") || "#888";
+  context.fillRect(zero - 1, 0, 1, height);
+}

@@ -1,0 +1,77 @@
+// Finding a text: in the group at hand at once, in the steps before on demand.
+import { el, getJson, setText, visible } from "./shared.js";
+
+const STEPS = 400, WAIT_MS = 200;
+
+export class Search {
+  /** `act`: `find(text)`, `open(step, group, rollout)`, `newest()`, `url()`. */
+  constructor(act) {
+    this.act = act;
+    this.input = el("input", { type: "search", placeholder: "Search in completions", "aria-label": "Search in completions", spellcheck: false });
+    this.input.addEventListener("input", () => {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.changed(), WAIT_MS);
+    });
+    this.input.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") { this.set(""); this.changed(); this.input.blur(); }
+      if (event.key === "Enter") this.everywhere();
+      event.stopPropagation();
+    });
+    this.here = el("span", { className: "faint here" });
+    this.all = el("button", { hidden: true, onclick: () => this.everywhere() }, "All steps");
+    this.more = el("button", { hidden: true, onclick: () => this.further() }, "Look further back");
+    this.state = el("span", { className: "faint" });
+    this.hits = el("div", { className: "hits", role: "list" });
+    this.panel = el("div", { className: "panel", hidden: true }, el("div", { className: "tools" }, this.state, el("span", { className: "gap" }), this.more,
+      el("button", { onclick: () => { this.panel.hidden = true; } }, "Close")), this.hits);
+    this.element = el("div", { className: "search" }, this.input, this.here, this.all);
+  }
+
+  set(text) {
+    this.input.value = text;
+  }
+
+  changed() {
+    const text = this.input.value;
+    this.all.hidden = !text;
+    if (!text) this.panel.hidden = true;
+    this.act.find(text);
+  }
+
+  /** How many completions of the group have it. */
+  count(num, of) {
+    setText(this.here, this.input.value ? `${num} of ${of} here` : "");
+    this.all.hidden = !this.input.value;
+  }
+
+  async everywhere() {
+    if (!this.input.value) return;
+    this.panel.hidden = false;
+    this.hits.replaceChildren();
+    this.num = 0;
+    this.before = this.act.newest();
+    await this.further();
+  }
+
+  async further() {
+    const text = this.input.value, from = this.before;
+    this.more.hidden = true;
+    setText(this.state, "Looking …");
+    const query = new URLSearchParams({ text, before: from, steps: STEPS });
+    let answer;
+    try {
+      answer = await getJson(`${this.act.url()}/find?${query}`);
+    } catch (error) {
+      setText(this.state, error.message);
+      return;
+    }
+    if (text !== this.input.value) return;
+    this.num += answer.hits.length;
+    // a page that ends amid a step: that step is looked at again, so that nothing is lost
+    this.before = Math.min(answer.looked_down_to, from - 1);
+    this.hits.append(...answer.hits.map((hit) => el("button", { role: "listitem", onclick: () => this.act.open(hit.step, hit.group_id, hit.id) },
+      el("span", { className: "faint num" }, `step ${hit.step}`), el("span", { className: "said" }, visible(hit.text)))));
+    this.more.hidden = this.before <= 0;
+    setText(this.state, `${this.num} completions${this.before > 0 ? ` after step ${this.before}` : " in all steps"}`);
+  }
+}

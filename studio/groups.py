@@ -1,0 +1,294 @@
+"""What the Inspector shows of a run's stored completions: steps, the groups of a step, one group
+with its completions, best to worst, and the numbers of their tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grpo_core.advantages import PER_TOKEN, TOLERANCE
+from grpo_core.algorithm_config import objective_of
+from grpo_core.compatibility import NEEDS_NO_GROUP
+from grpo_core.config import RunConfig
+from grpo_core.group_reader import GroupReader
+from grpo_core.history import config_at
+from grpo_core.objective import Objective
+from grpo_core.records import TokenTrace
+from grpo_core.rewards import load_version
+from grpo_core.runs import Run
+from grpo_core.terms import Numbers, Terms, terms_of
+from grpo_core.traces import channels_of
+from studio import data, widgets
+
+T = TypeVar("T")
+
+MAX_GROUPS = 4096
+"""Of a step, as the recipe bounds them."""
+MAX_PROMPT = 300
+"""Characters of a prompt in the list of a step's groups."""
+MAX_COLUMN, MAX_COLUMNS = 600, 16
+"""Characters of one column of the data, and columns that are shown."""
+MAX_OCCASIONS = 400
+DROP = 2.0
+"""Standard deviations of the steps before by which a reward has dropped."""
+DROP_STEPS = 10
+_TEMPLATE_MARKS = re.compile(r"<\|[^|<>]{1,40}\|>")
+
+
+def read(run: Run, query: Callable[[GroupReader], T], default: Any) -> T:
+    """`query(reader)`, or `default` where there is nothing to read."""
+    return data.read_with(GroupReader, run, query, default)
+
+
+def config_in_force(reader: GroupReader, run: Run, step: int) -> RunConfig:
+    """The recipe at a step; the default one where the run's own cannot be read."""
+    return config_at(reader, data.config_of(run) or RunConfig(), step)
+
+
+# --- steps ---------------------------------------------------------------------------------------
+
+
+def steps_of(reader: GroupReader) -> dict[str, Any]:
+    """First and last step that can be looked at, and the attempt that wrote the last."""
+    first, last = reader.step_range() or (None, None)
+    return {"first": first, "last": last, "attempt": reader.attempt()}
+
+
+def next_step(reader: GroupReader, kind: str, step: int, back: bool) -> dict[str, Any]:
+    """The nearest step with a group that moves something (`signal`), or whose mean reward has
+    fallen well below that of the ten before it (`drop`)."""
+    if kind == "signal":
+        return reader.next_with_signal(step, back) or {}
+    steps, values = reader.points("reward/mean")
+    found = drops(np.array(steps), np.array(values, dtype=float))
+    near = found[found < step][-1:] if back else found[found > step][:1]
+    return {"step": int(near[0])} if len(near) else {}
+
+
+def drops(steps: NDArray[Any], values: NDArray[np.float64]) -> NDArray[Any]:
+    """Steps whose value is more than `DROP` standard deviations below the mean of the
+    `DROP_STEPS` before; the first of neighbours that are."""
+    if len(values) <= DROP_STEPS:
+        return steps[:0]
+    before = np.lib.stride_tricks.sliding_window_view(values, DROP_STEPS)[:-1]
+    low = before.mean(1) - DROP * before.std(1) - TOLERANCE
+    is_low = np.concatenate([np.zeros(DROP_STEPS, dtype=bool), values[DROP_STEPS:] < low])
+    return steps[is_low & ~np.concatenate([[False], is_low[:-1]])]
+
+
+# --- the groups of a step ------------------------------------------------------------------------
+
+
+def step_view(reader: GroupReader, run: Run, step: int) -> dict[str, Any]:
+    """All groups of a step, one short row each."""
+    config = config_in_force(reader, run, step)
+    compares = config.algorithm.advantage not in NEEDS_NO_GROUP
+    groups = reader.group_summaries(step)[:MAX_GROUPS]
+    for group in groups:
+        plain = _TEMPLATE_MARKS.sub(" ", group["prompt"][: 4 * MAX_PROMPT]).strip()
+        group["prompt"] = widgets.cut(plain)[:MAX_PROMPT]
+        group["answer"] = widgets.cut(group["answer"])[:MAX_PROMPT]
+        group["flat"] = compares and is_flat(group)
+    return {"step": step, "groups": groups, "attempt": reader.attempt()}
+
+
+def is_flat(group: dict[str, Any]) -> bool:
+    """All rewards of the group are equal."""
+    low, high = group["reward_min"], group["reward_max"]
+    return low is not None and high - low <= TOLERANCE
+
+
+# --- one group -----------------------------------------------------------------------------------
+
+
+def order(rollouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Best to worst by reward; completions without one come last."""
+
+    def rank(rollout: dict[str, Any]) -> tuple[bool, float]:
+        reward = rollout["reward"]
+        return reward is None, -(reward if reward is not None else 0.0)
+
+    return sorted(rollouts, key=rank)
+
+
+def group_view(reader: GroupReader, run: Run, group_id: int) -> dict[str, Any] | None:
+    """One group with its completions, best to worst; None where there is none."""
+    group = reader.group(group_id)
+    if group is None:
+        return None
+    config = config_in_force(reader, run, group["step"])
+    weights = weights_at(reader, run, group["step"])
+    ids = [rollout["id"] for rollout in group["rollouts"]]
+    traced = reader.traced(ids)
+    return {
+        "id": group["id"],
+        "step": group["step"],
+        "prompt": widgets.cut(group["prompt"]),
+        "answer": widgets.cut(group["answer"]),
+        "columns": _columns(group["row"]),
+        "num_times": reader.num_occasions(group["problem_id"]),
+        "algorithm": config.algorithm.name,
+        "per_token": config.algorithm.advantage in PER_TOKEN,
+        "reference": config.algorithm.kl_reference,
+        "rollouts": [
+            _rollout(rollout, weights) | {"rank": rank, "traced": rollout["id"] in traced}
+            for rank, rollout in enumerate(order(group["rollouts"]), start=1)
+        ],
+    }
+
+
+def weights_at(reader: GroupReader, run: Run, step: int) -> dict[str, float]:
+    """The weight of each reward function at a step; empty where its version cannot be read."""
+    version = reader.reward_version(step)
+    try:
+        functions = load_version(run.rewards, version) if version else []
+    except ValueError:
+        functions = []
+    return {function.name: function.weight for function in functions}
+
+
+def _rollout(rollout: dict[str, Any], weights: dict[str, float]) -> dict[str, Any]:
+    parts = [
+        {
+            "name": widgets.cut(str(name))[:80],
+            "value": value,
+            "weight": weights.get(name),
+            "adds": None if value is None else value * weights.get(name, 1.0),
+        }
+        for name, value in rollout["parts"].items()
+    ]
+    kept = ("id", "idx", "finish", "num_tokens", "outcome", "reward", "advantage", "correct")
+    shown = {name: rollout[name] for name in kept} | {"parts": parts}
+    return shown | {name: widgets.cut(rollout[name]) for name in ("text", "error", "printed")}
+
+
+def _columns(row: Any) -> list[dict[str, str]]:
+    """The data columns that came with the problem."""
+    if not isinstance(row, dict):
+        return []
+    shown = []
+    for name, value in list(row.items())[:MAX_COLUMNS]:
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        shown.append({"name": widgets.cut(str(name))[:80], "text": _brief(text)})
+    return shown
+
+
+def _brief(text: str) -> str:
+    return widgets.cut(text) if len(text) <= MAX_COLUMN else f"{widgets.cut(text[:MAX_COLUMN])} …"
+
+
+def same_prompt(reader: GroupReader, group_id: int) -> dict[str, Any]:
+    """The groups of the same problem at all steps, oldest first."""
+    group = reader.group_of(group_id)
+    return {"groups": reader.occasions(group["problem_id"], MAX_OCCASIONS) if group else []}
+
+
+# --- tokens --------------------------------------------------------------------------------------
+
+STRIPS = ("logp", "entropy", "kl", "ratio", "loss", "advantage")
+"""Channels of the overview of a group, one byte a token each: -127 … 127 is full colour."""
+
+
+def strips(reader: GroupReader, run: Run, group_id: int) -> bytes:
+    """An overview of all tokens of a group: a header (JSON, length-prefixed) with `id, num,
+    clipped` of each completion, then its channels as signed bytes, one after another."""
+    group = reader.group_of(group_id)
+    found = []
+    if group is not None:
+        objective = objective_of(config_in_force(reader, run, group["step"]).algorithm)
+        for rollout_id, blob in reader.blobs(group_id).items():
+            numbers = Numbers.of(**channels_of(blob))
+            found.append((rollout_id, numbers, terms_of(objective, numbers)))
+    most = max((np.abs(t.loss).max(initial=0.0) for _, _, t in found), default=0.0)
+    head = [
+        {"id": rollout_id, "num": len(n.logp), "clipped": int(np.count_nonzero(t.clipped))}
+        for rollout_id, n, t in found
+    ]
+    header = json.dumps({"channels": STRIPS, "rollouts": head}).encode()
+    body = b"".join(_strip(numbers, terms, most) for _, numbers, terms in found)
+    return struct.pack("<I", len(header)) + header + body
+
+
+def _strip(numbers: Numbers, terms: Terms, most: float) -> bytes:
+    """The channels of one completion; what is full colour is what `channels.js` says."""
+    table = np.stack(
+        [
+            -numbers.logp / 5,
+            numbers.entropy / 2,
+            (numbers.logp - numbers.ref) / 1.5,
+            (terms.ratio - 1) / 0.2,
+            terms.loss / most if most else np.zeros_like(terms.loss),
+            numbers.advantage / 2,
+        ]
+    )
+    return (127 * np.clip(np.nan_to_num(table), -1, 1)).astype(np.int8).tobytes()
+
+
+def passes_of(trace: TokenTrace) -> list[Numbers]:
+    """What each pass of the update used of a completion."""
+    shared = {"ref": trace.ref, "weight": trace.weight}
+    names = ("logp", "old", "entropy", "advantage")
+    return [
+        Numbers.of(**{name: getattr(one, name) for name in names}, **shared)
+        for one in (trace, *trace.later)
+    ]
+
+
+def tokens_view(reader: GroupReader, run: Run, rollout_id: int) -> dict[str, Any] | None:
+    """The tokens of one completion with all their numbers, in each pass of the update."""
+    found, place = reader.trace(rollout_id), reader.place_of(rollout_id)
+    if found is None or place is None:
+        return None
+    objective = objective_of(config_in_force(reader, run, place["step"]).algorithm)
+    ids, trace = found
+    return {
+        "ids": ids,
+        "pieces": trace.pieces,
+        "ref": _digits(np.array(trace.ref)),
+        "weight": _digits(np.array(trace.weight)),
+        "passes": [_pass_view(objective, numbers) for numbers in passes_of(trace)],
+    }
+
+
+def _pass_view(objective: Objective, numbers: Numbers) -> dict[str, list[float]]:
+    terms = terms_of(objective, numbers)
+    shown = {
+        "logp": numbers.logp,
+        "old": numbers.old,
+        "entropy": numbers.entropy,
+        "advantage": numbers.advantage,
+        "kl": numbers.logp - numbers.ref,
+        "ratio": terms.ratio,
+        "loss": terms.loss,
+        "gradient": terms.gradient,
+        "clipped": terms.clipped.astype(float),
+    }
+    return {name: _digits(values) for name, values in shown.items()}
+
+
+def _digits(values: NDArray[np.float64]) -> list[float]:
+    """Six significant digits: what a float32 holds, in half the bytes."""
+    return [float(f"{value:.6g}") for value in values.tolist()]
+
+
+# --- searching -----------------------------------------------------------------------------------
+
+
+def find(reader: GroupReader, text: str, before: int, steps: int) -> dict[str, Any]:
+    """Completions with a text, newest first, and the step below which nobody has looked yet."""
+    hits = reader.find_text(text, before, steps, most=60)
+    shown = []
+    for hit in hits:
+        at = max(0, hit["text"].lower().find(text.lower()))
+        start = max(0, at - 40)
+        around = " ".join(hit["text"][start : at + len(text) + 60].split())
+        shown.append({**hit, "text": ("… " if start else "") + widgets.cut(around)})
+    full = len(hits) == 60
+    return {"hits": shown, "looked_down_to": shown[-1]["step"] if full else max(0, before - steps)}
