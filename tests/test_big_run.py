@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -74,7 +74,7 @@ def test_steps_depend_on_the_seed_and_their_number() -> None:
         other.stats(7, other.groups(7)).metrics
     )
     assert one.groups(50) != Steps(replace(SMALL, seed=4)).groups(50)
-    assert Size.of(json.loads(json.dumps(big_run.asdict(SMALL)))) == SMALL
+    assert Size.of(json.loads(json.dumps(asdict(SMALL)))) == SMALL
 
 
 def test_rewards_and_advantages_are_those_of_a_trainer() -> None:

@@ -182,13 +182,14 @@ def grow(run: Run, every: float) -> None:
     growing.beat("update")
     print("ready", flush=True)
     due = time.monotonic() + every
+    words = open(0, "rb", buffering=0)  # noqa: SIM115  (a buffer would hide a line from select)
     while True:
         left = max(0.0, due - time.monotonic())
-        if select.select([sys.stdin], [], [], left)[0]:
-            word = sys.stdin.readline()
+        if select.select([words], [], [], left)[0]:
+            word = words.readline()
             if not word:
                 break
-            going = word.strip() == "go"
+            going = word.strip() == b"go"
             continue
         due += every
         growing.grow() if going else growing.beat("update")
