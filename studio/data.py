@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,9 +88,15 @@ def read_with(kind: Callable[[Path], R], run: Run, query: Callable[[R], T], defa
 def config_of(run: Run) -> RunConfig | None:
     """The run's resolved recipe, None if it cannot be read (a newer version wrote it, say)."""
     try:
-        return parse_config(yaml.safe_load(run.config_path.read_text(encoding="utf-8")))
+        stat = run.config_path.stat()
+        return _config(run.config_path, stat.st_mtime_ns, stat.st_size)
     except (OSError, ValueError, yaml.YAMLError):
         return None
+
+
+@lru_cache(maxsize=256)
+def _config(path: Path, _changed: int, _size: int) -> RunConfig:
+    return parse_config(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def columns(run: Run, step: int | None) -> list[str] | None:

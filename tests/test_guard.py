@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.web.server.starlette import starlette_server
 
+from studio.app import answer_at_once
 from studio.guard import Guard
 
 PORT = 8765
@@ -436,3 +438,16 @@ def test_taken_port_is_refused_with_one_sentence(server: Server) -> None:
     assert "Traceback" not in done.stderr
     assert f"--port {server.port}" in done.stderr and "another" in done.stderr
     assert done.stdout == "", "no link to somebody else's server"
+
+
+def test_answers_do_not_wait_for_the_browsers_acknowledgement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(starlette_server, "_bind_socket", starlette_server._bind_socket)
+    answer_at_once()
+    with starlette_server._bind_socket("127.0.0.1", 0, 5) as listening:
+        listening.setblocking(True)
+        with socket.create_connection(listening.getsockname()):
+            connection, _ = listening.accept()
+            with connection:
+                assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
