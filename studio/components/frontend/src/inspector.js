@@ -1,6 +1,7 @@
 // The Inspector: a step, its prompts, what was sampled for one of them, down to the token. Asks the
 // studio's routes on its own; the page's script only hears where one is (`view`), for the address.
-import { CHANNELS, readStrips } from "./channels.js";
+import { FRESH, addressOf, copyLink, stateOf } from "./address.js";
+import { CHANNELS } from "./channels.js";
 import { Formula } from "./formula.js";
 import { INSPECTOR_CSS } from "./inspector_css.js";
 import { helpCard, listen } from "./keys.js";
@@ -10,9 +11,9 @@ import { Ranking } from "./ranking.js";
 import { Search } from "./search.js";
 import { BASE_CSS, el, getJson, mountOnce, poll, setText } from "./shared.js";
 import { Steps } from "./steps.js";
+import { Stock, newestPass } from "./stock.js";
 
 const TELL_MS = 250, POLL_MS = 3000;
-const FRESH = { step: null, prompt: null, completion: 1, color: "logp", token: null, pass: null, row: "", only: "all", find: "" };
 const instances = new WeakMap();
 
 export default function (component) {
@@ -23,8 +24,7 @@ class Inspector {
   constructor(component) {
     this.component = component;
     this.state = { ...FRESH, fold: false, diff: false, whole: false, follow: false };
-    this.traces = new Map();
-    this.turn = 0;
+    this.stock = new Stock((text) => this.say(text));
     this.build();
     this.stopKeys = listen(this.keys());
     this.resized = new ResizeObserver(() => this.draw());
@@ -36,7 +36,7 @@ class Inspector {
     this.prompts = new Prompts({ prompt: (index) => this.openPrompt(index), move: (by) => this.movePrompt(by), filter: (key) => this.filter(key) });
     this.card = new PromptCard({ occasion: (step, group) => this.goTo(step, { group }), unfold: () => this.toggle("whole") });
     this.search = new Search({
-      find: (text) => this.find(text), newest: () => this.bounds?.last ?? 0, url: () => this.component.data.url,
+      find: (text) => this.find(text), newest: () => this.stock.bounds?.last ?? 0, url: () => this.component.data.url,
       open: (step, group, rollout) => this.goTo(step, { group, rollout }),
     });
     this.ranking = new Ranking({ completion: (rank) => this.openCompletion(rank), token: (rank, token) => this.openCompletion(rank, token) });
@@ -83,9 +83,7 @@ class Inspector {
 
   restart() {
     this.poller?.stop();
-    this.bounds = this.group = null;
-    this.groups = [];
-    this.traces.clear();
+    this.stock.clear(this.component.data.url);
     this.steps.load(this.component.data.url);
     this.poller = poll(() => this.watch(), () => POLL_MS, (error) => this.say(error.message));
   }
@@ -93,8 +91,8 @@ class Inspector {
   /** New steps of a run that goes on; where a resume took steps away, nothing older stays. */
   async watch() {
     const bounds = await getJson(`${this.component.data.url}/steps`);
-    const before = this.bounds;
-    this.bounds = bounds;
+    const before = this.stock.bounds;
+    this.stock.bounds = bounds;
     if (bounds.first === null) {
       this.say("This run has not finished its first step. Come back in a moment.");
       return;
@@ -108,70 +106,59 @@ class Inspector {
 
   /** Open what an address names, as far as it is there. */
   async enter(view) {
-    Object.assign(this.state, FRESH, view);
-    if (view.color === "none") this.state.color = "";
-    // an address counts from 1
-    this.state.token = view.at ? view.at - 1 : null;
-    this.state.pass = view.pass ? view.pass - 1 : null;
+    Object.assign(this.state, stateOf(view));
     this.search.set(this.state.find);
-    if (!this.bounds || this.bounds.first === null) {
+    if (!this.stock.bounds || this.stock.bounds.first === null) {
       this.waiting = view;
       return;
     }
     this.waiting = null;
     const { step, prompt, completion, token, pass } = this.state;
-    await this.goTo(step ?? this.bounds.last, { prompt, completion, token, pass });
+    await this.goTo(step ?? this.stock.bounds.last, { prompt, completion, token, pass });
   }
 
   /** `to`: {prompt | group, completion | rollout, token}; by default the first group with signal. */
   async goTo(step, to = {}) {
-    if (!this.bounds || this.bounds.first === null || !Number.isFinite(step)) return;
-    const turn = ++this.turn;
-    const wanted = Math.max(this.bounds.first, Math.min(this.bounds.last, Math.round(step)));
-    const answer = await this.get(`step/${wanted}`);
-    if (turn !== this.turn || !answer) return;
-    if (this.state.follow && wanted !== this.bounds.last) this.state.follow = false;
-    this.state.step = wanted;
-    this.groups = answer.groups;
-    this.steps.show(this.bounds, wanted, this.state.follow);
-    if (!this.groups.length) {
+    const { stock, state } = this;
+    if (!stock.bounds || stock.bounds.first === null || !Number.isFinite(step)) return;
+    const wanted = Math.max(stock.bounds.first, Math.min(stock.bounds.last, Math.round(step)));
+    const groups = await stock.loadStep(wanted);
+    if (!groups) return;
+    if (state.follow && wanted !== stock.bounds.last) state.follow = false;
+    state.step = wanted;
+    this.steps.show(stock.bounds, wanted, state.follow);
+    if (!groups.length) {
       this.say("The completions of this step are gone; choose another step.");
       return;
     }
-    let index = to.prompt ? to.prompt - 1 : this.groups.findIndex((group) => group.id === to.group);
-    if (index < 0 || index >= this.groups.length) index = Math.max(0, this.groups.findIndex((group) => !group.flat));
-    if (this.state.only === "clipped") await this.countClipped();
+    let index = to.prompt ? to.prompt - 1 : groups.findIndex((group) => group.id === to.group);
+    if (index < 0 || index >= groups.length) index = Math.max(0, groups.findIndex((group) => !group.flat));
+    if (state.only === "clipped") await stock.countClipped();
     await this.openPrompt(index, to);
   }
 
   async openPrompt(index, to = {}) {
-    const summary = this.groups[index];
-    if (!summary) return;
-    const turn = ++this.turn;
-    const [group, strips] = await Promise.all([this.get(`group/${summary.id}`), this.loadStrips(summary)]);
-    if (turn !== this.turn || !group) return;
+    const { stock } = this;
+    const summary = stock.groups[index];
+    const group = summary ? await stock.loadGroup(summary) : null;
+    if (!group) return;
     Object.assign(this.state, { prompt: index + 1, token: null, pass: to.pass ?? null });
-    this.group = group;
-    this.strips = strips;
-    this.traces.clear();
-    for (const one of group.rollouts) one.num_clipped = strips?.get(one.id)?.clipped ?? 0;
     this.note.hidden = true;
     this.body.hidden = false;
     this.ranking.show(group);
     this.card.showTimes([], group.id);
-    if (group.num_times > 1) this.get(`times/${group.id}`).then((times) => { if (times && this.group === group) this.card.showTimes(times.groups, group.id); });
+    if (group.num_times > 1) stock.get(`times/${group.id}`).then((times) => { if (times && stock.group === group) this.card.showTimes(times.groups, group.id); });
     const rank = to.rollout ? group.rollouts.find((one) => one.id === to.rollout)?.rank : to.completion;
     await this.openCompletion(Math.min(rank ?? 1, group.rollouts.length), to.token ?? null);
   }
 
   async openCompletion(rank, token = null) {
-    const rollout = this.group?.rollouts[rank - 1];
+    const rollout = this.stock.group?.rollouts[rank - 1];
     if (!rollout) return;
     Object.assign(this.state, { completion: rank, token });
     this.show();
-    if (rollout.traced && !this.traces.has(rollout.id)) {
-      const trace = await this.get(`tokens/${rollout.id}`);
-      if (trace) this.traces.set(rollout.id, trace);
+    if (rollout.traced && !this.stock.traces.has(rollout.id)) {
+      await this.stock.loadTrace(rollout);
       if (this.rollout() !== rollout) return;
       this.show();
     }
@@ -179,20 +166,21 @@ class Inspector {
   }
 
   rollout() {
-    return this.group?.rollouts[this.state.completion - 1] ?? null;
+    return this.stock.group?.rollouts[this.state.completion - 1] ?? null;
   }
 
   /** Everything that depends on the state, from what is there. */
   show() {
-    const { group, state } = this;
+    const { stock, state } = this;
+    const { group, groups } = stock;
     const rollout = this.rollout();
     if (!rollout) return;
-    const trace = this.traces.get(rollout.id) ?? null;
+    const trace = stock.traces.get(rollout.id) ?? null;
     const last = trace ? newestPass(trace) : 0;
     const pass = Math.min(state.pass ?? last, (trace?.passes.length ?? 1) - 1);
     if (trace && state.token !== null && (state.token < 0 || state.token >= trace.pieces.length)) state.token = null;
-    this.prompts.show(this.groups, state.prompt - 1, state.only);
-    this.card.show(group, this.groups[state.prompt - 1], state.whole);
+    this.prompts.show(groups, state.prompt - 1, state.only);
+    this.card.show(group, groups[state.prompt - 1], state.whole);
     const fits = this.fits();
     this.ranking.mark(state.completion, fits);
     this.search.count(group.rollouts.filter((one) => has(one, state.find)).length, group.rollouts.length);
@@ -210,8 +198,8 @@ class Inspector {
   }
 
   draw() {
-    this.ranking.draw(this.strips, this.state.color);
-    if (this.state.step !== null && this.bounds?.first !== null) this.steps.draw();
+    this.ranking.draw(this.stock.strips, this.state.color);
+    if (this.state.step !== null && this.stock.bounds) this.steps.draw();
   }
 
   set(change) {
@@ -232,7 +220,7 @@ class Inspector {
   }
 
   choose(token) {
-    const trace = this.traces.get(this.rollout()?.id);
+    const trace = this.stock.traces.get(this.rollout()?.id);
     if (!trace && token !== null) return;
     const at = token === null ? null : Math.max(0, Math.min(trace.pieces.length - 1, token));
     this.set({ token: at, diff: false });
@@ -240,7 +228,7 @@ class Inspector {
   }
 
   moveCompletion(by) {
-    const fits = this.fits(), { rollouts } = this.group ?? { rollouts: [] };
+    const fits = this.fits(), { rollouts } = this.stock.group ?? { rollouts: [] };
     for (let rank = this.state.completion + by; rank >= 1 && rank <= rollouts.length; rank += by) {
       if (fits(rollouts[rank - 1])) return this.openCompletion(rank);
     }
@@ -249,52 +237,28 @@ class Inspector {
 
   movePrompt(by) {
     const fits = FILTERS.find(({ key }) => key === this.state.only)?.group ?? (() => true);
-    for (let index = this.state.prompt - 1 + by; index >= 0 && index < this.groups.length; index += by) {
-      if (fits(this.groups[index])) return this.openPrompt(index);
+    for (let index = this.state.prompt - 1 + by; index >= 0 && index < this.stock.groups.length; index += by) {
+      if (fits(this.stock.groups[index])) return this.openPrompt(index);
     }
     return null;
   }
 
   async jump(kind, back) {
     const query = new URLSearchParams({ kind, step: this.state.step, back: back ? "1" : "0" });
-    const found = await this.get(`next?${query}`);
+    const found = await this.stock.get(`next?${query}`);
     if (found?.step) await this.goTo(found.step, { group: found.id });
     else if (found) this.say(kind === "signal" ? "No further step has a group whose rewards differ." : "The reward does not drop any more.", 2500);
   }
 
   follow(follow) {
     this.state.follow = follow;
-    this.goTo(follow ? this.bounds.last : this.state.step, { prompt: this.state.prompt });
+    this.goTo(follow ? this.stock.bounds.last : this.state.step, { prompt: this.state.prompt });
   }
 
   async filter(only) {
     this.state.only = only;
-    if (only === "clipped") await this.countClipped();
+    if (only === "clipped") await this.stock.countClipped();
     this.show();
-  }
-
-  /** Tokens beyond the clip are known of groups that kept their tokens. */
-  async countClipped() {
-    for (const group of this.groups) {
-      if (group.num_clipped !== undefined) continue;
-      const strips = await this.loadStrips(group);
-      group.num_clipped = strips ? [...strips.values()].reduce((sum, { clipped }) => sum + clipped, 0) : 0;
-    }
-  }
-
-  async loadStrips(group) {
-    if (!group.num_traced) return null;
-    const response = await fetch(`${this.component.data.url}/strips/${group.id}`, { credentials: "same-origin" });
-    return response.ok ? readStrips(await response.arrayBuffer()) : null;
-  }
-
-  async get(path) {
-    try {
-      return await getJson(`${this.component.data.url}/${path}`);
-    } catch (error) {
-      this.say(error.message);
-      return null;
-    }
   }
 
   /** A sentence in place of nothing; for `ms` where it is a passing one. */
@@ -313,19 +277,8 @@ class Inspector {
     return true;
   }
 
-  /** Where one is, as an address has it: only what is not the default. */
-  address() {
-    const { step, prompt, completion, color, token, pass, row, only, find } = this.state;
-    const view = { step, prompt, completion };
-    if (color !== FRESH.color) view.color = color || "none";
-    if (token !== null) Object.assign(view, { at: token + 1 }, pass === null ? {} : { pass: pass + 1 }, row ? { row } : {});
-    if (only !== "all") view.only = only;
-    if (find) view.find = find;
-    return view;
-  }
-
   tell() {
-    const view = this.address();
+    const view = addressOf(this.state);
     const { dataset } = this.root;
     Object.assign(dataset, { step: view.step, prompt: view.prompt, completion: view.completion, token: view.at ?? "", shown: String(Number(dataset.shown ?? 0) + 1) });
     clearTimeout(this.telling);
@@ -333,18 +286,13 @@ class Inspector {
       const told = JSON.stringify([this.run, view]);
       if (told === this.told) return;
       this.told = told;
-      this.component.setStateValue("view", { run: this.run, group: this.group.id, ...view });
+      this.component.setStateValue("view", { run: this.run, group: this.stock.group.id, ...view });
     }, TELL_MS);
   }
 
   async copy() {
-    const query = new URLSearchParams({ run: this.run, ...this.address() });
-    try {
-      await navigator.clipboard.writeText(`${location.origin}${location.pathname}?${query}`);
-      setText(this.copied, "Copied");
-    } catch {
-      setText(this.copied, "Not allowed here");
-    }
+    const isCopied = await copyLink(this.run, addressOf(this.state));
+    setText(this.copied, isCopied ? "Copied" : "Not allowed here");
     setTimeout(() => setText(this.copied, "Copy link"), 1500);
   }
 
@@ -359,10 +307,4 @@ class Inspector {
 
 function has(rollout, find) {
   return !find || rollout.text.toLowerCase().includes(find.toLowerCase());
-}
-
-/** The last pass of the update that looked at this completion. */
-function newestPass(trace) {
-  for (let pass = trace.passes.length - 1; pass > 0; pass -= 1) if (trace.passes[pass].logp.some((value) => value !== null)) return pass;
-  return 0;
 }
