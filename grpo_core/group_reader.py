@@ -88,11 +88,6 @@ class GroupReader(RunReader):
             most,
         )
 
-    def step_range(self) -> tuple[int, int] | None:
-        """First and last step whose completions can be looked at, None where there is none."""
-        found = self._rows("SELECT min(step) AS first, max(step) AS last FROM groups")[0]
-        return None if found["first"] is None else (found["first"], found["last"])
-
     def next_with_signal(self, step: int, back: bool) -> dict[str, Any] | None:
         """`step, id` of the nearest group after (before) a step whose rewards differ."""
         order, sign = ("DESC", "<") if back else ("ASC", ">")

@@ -201,9 +201,14 @@ class RunReader:
         events = self.events(since=max(0, newest - 40 * num))
         return events[::-1]
 
-    def steps_with_groups(self) -> list[int]:
-        """Steps whose completions can be looked at."""
-        return [row["step"] for row in self._rows("SELECT DISTINCT step FROM groups ORDER BY step")]
+    def step_range(self) -> tuple[int, int] | None:
+        """First and last step whose completions can be looked at, None where there is none."""
+        found = self._rows("SELECT min(step) AS first, max(step) AS last FROM groups")[0]
+        return None if found["first"] is None else (found["first"], found["last"])
+
+    def step_at(self, wanted: int) -> int | None:
+        """The newest step up to `wanted` whose completions can be looked at."""
+        return self._rows("SELECT max(step) AS step FROM groups WHERE step <= ?", wanted)[0]["step"]
 
     def reward_version(self, step: int | None = None) -> str | None:
         """The version of the reward code that scored a step; without one, the newest step."""

@@ -147,17 +147,20 @@ def _go_to(step: int) -> None:
 
 def pick_step(run: Run) -> int | None:
     """The step selector; its choice stands in the address (`?step=…`). None before the first."""
-    steps = data.read(run, lambda reader: reader.steps_with_groups(), [])
-    if not steps:
+    bounds = data.read(run, lambda reader: reader.step_range(), None)
+    if bounds is None:
         return None
+    first, last = bounds
     text = _from_address("step") or ""
-    wanted = int(text) if text.isdecimal() else st.session_state.get("step") or steps[-1]
-    st.session_state["step"] = max((s for s in steps if s <= wanted), default=steps[0])
+    is_number = text.isdecimal() and len(text) < 10
+    wanted = int(text) if is_number else st.session_state.get("step") or last
+    found = data.read(run, lambda reader: reader.step_at(wanted), None)
+    st.session_state["step"] = first if found is None else found
     step = int(
         st.number_input(
             "Step",
-            min_value=steps[0],
-            max_value=steps[-1],
+            min_value=first,
+            max_value=last,
             step=1,
             key="step",
             persist_state="session",
@@ -166,7 +169,7 @@ def pick_step(run: Run) -> int | None:
             icon=":material/footprint:",
         )
     )
-    st.button("Latest", on_click=_go_to, args=(steps[-1],), disabled=step == steps[-1])
+    st.button("Latest", on_click=_go_to, args=(last,), disabled=step == last)
     _to_address("step", step)
     return step
 

@@ -53,7 +53,7 @@ def _reads(run: Run) -> dict[str, Any]:
         ids = [rollout["id"] for rollout in group["rollouts"]]
         cursor, attempt = reader.last_metric_id(), reader.attempt()
     wanted: dict[str, tuple[Any, ...]] = {
-        "steps_with_groups": (), "group_summaries": (step,), "groups": (step,),
+        "step_range": (), "group_summaries": (step,), "groups": (step,),
         "group": (group["id"],), "traced": (ids,), "trace": (ids[0],), "first_row": (step,),
         "metrics": (cursor - 30, attempt), "metric_names": (), "points": ("train/loss",),
         "last_metric_id": (), "last_metrics": (), "series": ("eval/accuracy",), "steps": (),
