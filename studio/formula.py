@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from grpo_core.advantages import DELTA
 from grpo_core.config import RunConfig
 from grpo_core.objective import Objective
 from grpo_core.terms import Numbers, Terms
@@ -153,7 +152,7 @@ def _compared(estimator: str, rewards: list[float]) -> str:
     if estimator == "loo" and len(R) > 1:
         return f"{own} − {signed(R[1:].mean())}"
     if estimator == "zscore" and len(R) > 1:
-        return f"({own} − {signed(R.mean())}) / ({n(R.std(ddof=1))} + {n(DELTA)})"
+        return f"({own} − {signed(R.mean())}) / ({n(R.std(ddof=1))} + 10⁻⁴)"
     return ""
 
 

@@ -194,5 +194,5 @@ export function number(value) {
   if (value === null || value === undefined) return "—".padStart(10);
   const size = Math.abs(value);
   const text = size && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : String(Number(value.toPrecision(4)));
-  return text.replace("-", "−").padStart(10);
+  return text.replaceAll("-", "−").padStart(10);
 }

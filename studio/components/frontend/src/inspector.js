@@ -13,7 +13,7 @@ import { BASE_CSS, el, getJson, mountOnce, poll, setText } from "./shared.js";
 import { Steps } from "./steps.js";
 import { Stock, newestPass } from "./stock.js";
 
-const TELL_MS = 250, POLL_MS = 3000;
+const TELL_MS = 250, POLL_MS = 3000, RIBBON_MS = 15000;
 const instances = new WeakMap();
 
 export default function (component) {
@@ -84,8 +84,13 @@ class Inspector {
   restart() {
     this.poller?.stop();
     this.stock.clear(this.component.data.url);
-    this.steps.load(this.component.data.url);
+    this.loadRibbon();
     this.poller = poll(() => this.watch(), () => POLL_MS, (error) => this.say(error.message));
+  }
+
+  loadRibbon() {
+    this.ribbonAt = Date.now();
+    this.steps.load(this.component.data.url);
   }
 
   /** New steps of a run that goes on; where a resume took steps away, nothing older stays. */
@@ -101,7 +106,7 @@ class Inspector {
     else if (this.waiting) await this.enter(this.waiting);
     else if (this.state.follow && bounds.last !== this.state.step) await this.goTo(bounds.last);
     else if (this.state.step !== null) this.steps.show(bounds, this.state.step, this.state.follow);
-    if (before?.last !== bounds.last) this.steps.load(this.component.data.url);
+    if (before?.last !== bounds.last && Date.now() - this.ribbonAt > RIBBON_MS) this.loadRibbon();
   }
 
   /** Open what an address names, as far as it is there. */
@@ -132,7 +137,7 @@ class Inspector {
       return;
     }
     let index = to.prompt ? to.prompt - 1 : groups.findIndex((group) => group.id === to.group);
-    if (index < 0 || index >= groups.length) index = Math.max(0, groups.findIndex((group) => !group.flat));
+    if (index < 0 || index >= groups.length) index = mostTelling(groups);
     if (state.only === "clipped") await stock.countClipped();
     await this.openPrompt(index, to);
   }
@@ -307,4 +312,10 @@ class Inspector {
 
 function has(rollout, find) {
   return !find || rollout.text.toLowerCase().includes(find.toLowerCase());
+}
+
+/** The first group that moves something, if possible one whose tokens were kept. */
+function mostTelling(groups) {
+  const traced = groups.findIndex((group) => !group.flat && group.num_traced);
+  return traced >= 0 ? traced : Math.max(0, groups.findIndex((group) => !group.flat));
 }
