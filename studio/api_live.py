@@ -96,16 +96,17 @@ def live_state(
 ) -> dict[str, Any]:
     """One answer to a polling Live page: the run's state, new points, and what happened.
 
-    `source` names the database that `since` and `attempt` belong to: of another one, the page
-    gets everything. Marks and events come when they differ from those the page has `seen`.
+    `source` names the database that `since` and `attempt` belong to. Of another one, and after a
+    resume, the page gets everything (`whole`). Marks and events come when they differ from those
+    that it has `seen`.
     """
     with followed(run.db_path) as known:
-        if source != known.source:
-            since = attempt = 0
-        found = curves.fresh(known, since, attempt)
+        if source != known.source or (attempt and known.undone_after(attempt) is not None):
+            since = 0  # other numbers, or a resume has undone some of what the page has
+        found = curves.fresh(known, since)
         stamp = f"{known.source}.{known.attempt}.{known.chronicle.stamp}"
         if stamp != seen:
-            found |= known.chronicle.marks() | {"events": list(known.chronicle.recent)}
+            found |= {"marks": known.chronicle.marks(), "events": list(known.chronicle.recent)}
         problem = known.problem
         first = data.stored(known, run)
     return {

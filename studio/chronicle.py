@@ -11,13 +11,17 @@ from typing import Any
 from studio.events import describe
 
 MAX_MARKS = 300
-"""The newest ones; of the rest only how many there were."""
+"""Of changes the newest ones. Of alerts old neighbours become one, so that none is lost."""
+NUM_RECENT = 100
+"""The newest alerts, each a mark of its own."""
 NUM_EVENTS = 12
 MAX_MARK_TEXT = 160
 _ALERTS = ("reward_fault", "nonfinite", "logprob_drift", "oom")
 
 Mark = dict[str, Any]
-"""`step, kind, tone, title, text, time`; a change of rewards also has its `number`."""
+"""`step, kind, tone, title, text, time`; a change of rewards also has its `number`, alerts that
+have become one their `count` and `last` step.
+"""
 
 
 class Chronicle:
@@ -28,8 +32,8 @@ class Chronicle:
         """The newest events that are no routine, the newest first."""
         self._versions: list[tuple[int, str, float]] = []
         self._resumes: list[Mark] = []
-        self._events: deque[Mark] = deque(maxlen=MAX_MARKS)
-        self._num_dropped = 0
+        self._changes: deque[Mark] = deque(maxlen=MAX_MARKS)
+        self._alerts: list[Mark] = []
         self._last = 0
 
     def take_versions(self, steps: Iterable[tuple[int, str, float]]) -> None:
@@ -63,15 +67,20 @@ class Chronicle:
             if undone is not None and event["step"] > undone:
                 continue
             mark = _mark_of(event, shown)
-            if mark is not None:
-                self._num_dropped += len(self._events) == MAX_MARKS
-                self._events.append(mark)
+            if mark is not None and mark["kind"] != "alert":
+                self._changes.append(mark)
+            elif mark is not None:
+                self._alerts.append(mark)
+                if len(self._alerts) > MAX_MARKS:
+                    old, new = self._alerts[:-NUM_RECENT], self._alerts[-NUM_RECENT:]
+                    self._alerts = [_merged(old[i : i + 2]) for i in range(0, len(old), 2)] + new
 
     def forget_after(self, step: int) -> None:
         """A resume went on from this step."""
         self._versions = [known for known in self._versions if known[0] <= step]
-        kept = [mark for mark in self._events if mark["step"] <= step]
-        self._events = deque(kept, maxlen=MAX_MARKS)
+        kept = [mark for mark in self._changes if mark["step"] <= step]
+        self._changes = deque(kept, maxlen=MAX_MARKS)
+        self._alerts = [mark for mark in self._alerts if _last(mark) <= step]
 
     @property
     def changes(self) -> list[int]:
@@ -81,18 +90,35 @@ class Chronicle:
     @property
     def stamp(self) -> str:
         """Changes whenever there is something new to show."""
-        return f"{self._last}.{len(self._versions)}.{len(self._resumes)}.{len(self._events)}"
+        return f"{self._last}.{len(self._versions)}.{len(self._resumes)}"
 
-    def marks(self) -> dict[str, Any]:
-        """`{marks, num_marks}`: the newest ones by step, and how many there are in all."""
+    def marks(self) -> list[Mark]:
+        """By step; at most 300 of each kind."""
         versions = [
             {**_mark(step, "reward", "mark", f"Reward v{number}", "", time), "number": number}
             for number, (step, _, time) in enumerate(self._versions[1:], start=2)
         ]
-        every = [*versions[-MAX_MARKS:], *self._resumes, *self._events]
-        num = len(every) + max(0, len(versions) - MAX_MARKS) + self._num_dropped
-        kept = sorted(every, key=lambda mark: mark["time"])[-MAX_MARKS:]
-        return {"marks": sorted(kept, key=lambda mark: mark["step"]), "num_marks": num}
+        every = [*versions[-MAX_MARKS:], *self._resumes, *self._changes, *self._alerts]
+        return sorted(every, key=lambda mark: mark["step"])
+
+
+def _last(alert: Mark) -> int:
+    return int(alert["last"] if "last" in alert else alert["step"])
+
+
+def _merged(alerts: list[Mark]) -> Mark:
+    """One or two neighbours as one."""
+    if len(alerts) == 1:
+        return alerts[0]
+    first, second = alerts
+    count = first.get("count", 1) + second.get("count", 1)
+    last = _last(second)
+    same = first["title"] == second["title"]
+    bad = "bad" in (first["tone"], second["tone"])
+    text = f"{count} between steps {first['step']} and {last}"
+    tone, title = "bad" if bad else first["tone"], first["title"] if same else "Alerts"
+    mark = _mark(first["step"], "alert", tone, title, text, second["time"])
+    return {**mark, "count": count, "last": last}
 
 
 def _mark(step: int, kind: str, tone: str, title: str, text: str, time: float) -> Mark:

@@ -22,18 +22,17 @@ PART = re.compile(r"reward/.+/mean")
 """A part of the reward: in force only while the reward code has it."""
 
 
-def fresh(known: Columns, cursor: int, attempt: int) -> dict[str, Any]:
-    """What is new since `cursor`: `{attempt, cursor, drop_after, series, breaks, places}`.
+def fresh(known: Columns, cursor: int) -> dict[str, Any]:
+    """What is new since `cursor`, for 0 the whole run: `{attempt, cursor, series, breaks, places}`.
 
-    `series[name]` is what `decimate.thinned` makes of the new points. `drop_after` is the step
-    after which the caller's points are void because a resume undid them. `places` are `[steps,
-    seconds, tokens, clock]` of the new steps (see `places`). A cursor of 0 asks for the whole run.
+    `series[name]` is what `decimate.thinned` makes of the new points; at the steps in
+    `breaks[name]` its line begins anew. `places` are `[steps, seconds, tokens, clock]` of the new
+    steps, see `places`.
     """
-    series, broken = {}, {}
-    drop_after = known.undone_after(attempt) if attempt else None
-    answer = {"attempt": known.attempt, "cursor": known.cursors.metric, "drop_after": drop_after}
+    answer = {"attempt": known.attempt, "cursor": known.cursors.metric}
     if cursor and cursor == known.cursors.metric:
         return {**answer, "series": {}, "breaks": {}, "places": [[], [], [], []]}
+    series, broken = {}, {}
     changes = known.chronicle.changes
     for name, column in known.metrics.items():
         at = int(np.searchsorted(column.ids, cursor, side="right")) if cursor else 0

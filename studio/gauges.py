@@ -14,6 +14,7 @@ import psutil
 KEPT_S = 1.0
 """All tabs together ask the machine no more often."""
 _lock = threading.Lock()
+psutil.cpu_percent()  # says nothing the first time
 _known: tuple[float, dict[str, Any]] = (0.0, {})
 
 

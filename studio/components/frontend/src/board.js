@@ -4,7 +4,7 @@ import { between, xText } from "./places.js";
 import { Pop } from "./pop.js";
 import { getJson } from "./shared.js";
 
-const BANDS_MS = 5000, SOON_MS = 120, MARGIN = 0.1;
+const BANDS_MS = 5000, SOON_MS = 120, MARGIN = 0.1, MOST_DOTS = 80;
 const PART = /^reward\/.+\/mean$/;
 
 export class Board {
@@ -40,7 +40,7 @@ export class Board {
     }
     const several = this.runs.length > 1;
     return this.runs.flatMap((run, color) => spec.series.map((series, index) => ({
-      curve: run.curve(series.name), places: run.places, smooth: series.smooth, dots: series.points,
+      curve: run.curve(series.name), places: run.places, smooth: series.smooth, dots: series.points && run.curve(series.name).length <= MOST_DOTS,
       changes: PART.test(series.name) ? run.changes() : [],
       ofRun: several, color: several ? color : index, dash: several ? index : 0,
       label: !several ? series.label : only ? run.name : `${run.name} ${series.label}`,

@@ -46,11 +46,16 @@ export class Chart {
     this.isStale = false;
     const { board, spec } = this, { settings } = board;
     this.lines = board.linesOf(spec);
+    let at = 1;
+    for (const line of this.lines) { line.at = at; at += line.band ? 3 : 2; }
     const { columns, left } = columnsOf(this.lines, { axis: settings.axis, weight: settings.smoothing, ...board.logs() });
     this.columns = columns;
-    this.look = JSON.stringify([settings.axis, board.logs(), this.lines.map((line) => [line.label, Boolean(line.band), line.color, line.dash])]);
+    this.look = JSON.stringify([settings.axis, board.logs(), this.lines.map((line) => [line.label, Boolean(line.band), line.color, line.dash, line.dots])]);
     if (this.look !== this.drawnLook) this.rebuild();
-    else this.plot.setData(columns);
+    else {
+      this.items.forEach((item, index) => { item.line = this.lines[index]; });
+      this.plot.setData(columns);
+    }
     this.lines.forEach((line, index) => {
       if (!line.band) this.plot.series[line.at].alpha = line.smooth && settings.smoothing > 0 ? 0.28 : 1;
     });
@@ -65,8 +70,6 @@ export class Chart {
   rebuild() {
     this.drawnLook = this.look;
     this.plot?.destroy();
-    let at = 1;
-    for (const line of this.lines) { line.at = at; at += line.band ? 3 : 2; }
     this.showLegend();
     this.plot = new uPlot(this.options(), this.columns, this.host);
     this.listen(this.plot.over);
@@ -77,7 +80,7 @@ export class Chart {
     const { axis: kind } = board.settings;
     const bands = this.lines.filter((line) => line.band).map((line) => ({ series: [line.at + 1, line.at + 2], fill: () => withAlpha(this.color(line), 0.16) }));
     return {
-      width: Math.max(120, host.clientWidth), height: this.height(), legend: { show: false }, padding: [18, 10, 0, 0],
+      width: Math.max(120, host.clientWidth), height: this.height(), legend: { show: false }, padding: [18, 20, 0, 0],
       scales: {
         x: { time: false, distr: logX ? 3 : 1, range: () => board.xRange() },
         y: { distr: logY ? 3 : 1, range: (plot, low, high) => this.yRange(plot, low, high) },
@@ -119,14 +122,15 @@ export class Chart {
   }
 
   yRange(plot, low, high) {
-    const { zero, format: form } = this.spec, { logY } = this.board.logs();
+    const { zero, format: form } = this.spec, { logY } = this.board.logs(), { outliers } = this.board.settings;
     if (low === null || low === undefined) return logY ? [0.1, 1] : [0, 1];
-    if (this.board.settings.outliers) {
+    if (outliers || logY) {
+      // Of the points alone: on a logarithmic axis the average of zeros would fall for ever.
       const [first, last] = plot.series[0].idxs ?? [0, this.columns[0].length - 1];
-      const kept = percentiles(this.columns.slice(1), first, last);
-      if (kept) [low, high] = kept;
+      const edge = outliers ? 0.01 : 0;
+      [low, high] = percentiles(this.lines.map((line) => this.columns[line.at]), first, last, edge) ?? [low, high];
     }
-    if (logY) return low > 0 ? [low / 1.15, Math.max(high, low * 1.01) * 1.15] : [0.1, 1];
+    if (logY) return low > 0 ? [oneDigit(low), Math.max(high, low * 1.01) * 1.1] : [0.1, 1];
     if (zero) low = Math.min(0, low);
     const span = Math.max(high - low, form === "percent" ? 0.1 : 1e-6, Math.abs(high) * 1e-3);
     return [zero && low >= 0 ? 0 : low - 0.06 * span, low + span * 1.07];
@@ -147,6 +151,7 @@ export class Chart {
   /** What has no room is behind a button that says how much it is. */
   fitLegend() {
     const { items = [] } = this;
+    this.fitted = this.written();
     for (const item of items) item.node.hidden = false;
     let num = items.length;
     this.rest.hidden = true;
@@ -157,6 +162,11 @@ export class Chart {
       this.rest.hidden = false;
     }
     this.rest.setAttribute("aria-label", `${items.length - num} more curves`);
+  }
+
+  /** How much stands in the legend: digits are of one width. */
+  written() {
+    return (this.items ?? []).reduce((sum, { value }) => sum + value.textContent.length, 0);
   }
 
   /** What a line is at a row of the table, or was last; nothing where it was not in force. */
@@ -171,6 +181,7 @@ export class Chart {
 
   showValues(idx) {
     for (const { line, value } of this.items ?? []) setText(value, format(this.valueOf(line, idx), this.spec.format));
+    if (this.written() > this.fitted) this.fitLegend();
     if (this.board.pointed !== this) { this.tip.hidden = true; return; }
     const x = idx === null || idx === undefined ? null : this.columns[0][idx];
     this.board.hover(x);
@@ -241,4 +252,10 @@ export class Chart {
     this.plot = null;
     this.element.remove();
   }
+}
+
+/** A number cut to its first digit: uPlot's logarithmic axes count on from their lower end. */
+function oneDigit(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return Math.max(1, Math.floor(value / power)) * power;
 }

@@ -68,8 +68,8 @@ export function table(parts) {
   }
 }
 
-/** The 1st and the 99th percentile of what the columns show between two rows; null for nothing. */
-export function percentiles(columns, low, high) {
+/** Lower and upper percentile (`edge`: a share) of what columns show between two rows; null for nothing. */
+export function percentiles(columns, low, high, edge) {
   const values = [];
   for (const column of columns) {
     for (let i = low; i <= high; i += 1) if (column[i] !== null && column[i] !== undefined) values.push(column[i]);
@@ -77,7 +77,7 @@ export function percentiles(columns, low, high) {
   if (!values.length) return null;
   const sorted = Float64Array.from(values).sort();
   const pick = (share) => sorted[Math.round(share * (sorted.length - 1))];
-  return [pick(0.01), pick(0.99)];
+  return [pick(edge), pick(1 - edge)];
 }
 
 /** The value at a row, or the newest one before it: a curve with few points keeps its last. */

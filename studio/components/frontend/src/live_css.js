@@ -63,7 +63,8 @@ export const LIVE_CSS = `
 .card h4 { margin: 0; font-size: 13.5px; font-weight: 600; min-width: 0; flex: 0 1 auto; display: flex; }
 .title { border: 0; background: none; padding: 0; font: inherit; overflow: hidden; text-overflow: ellipsis; border-radius: 3px; }
 .title:hover:not(:disabled) { text-decoration: underline dotted; text-underline-offset: 3px; }
-.legend { flex: 1 1 0; min-width: 40%; display: flex; gap: 10px; justify-content: flex-end; font-size: 12px; color: var(--faint); white-space: nowrap; overflow: hidden; }
+.legend { flex: 1 1 0; min-width: 40%; display: flex; gap: 10px; font-size: 12px; color: var(--faint); white-space: nowrap; overflow: hidden; }
+.legend .item:first-child { margin-left: auto; }
 .legend .item { display: inline-flex; align-items: center; gap: 4px; flex: none; max-width: 100%; }
 .legend .item[hidden] { display: none; }
 .legend .label { overflow: hidden; text-overflow: ellipsis; max-width: 150px; }
@@ -78,7 +79,9 @@ export const LIVE_CSS = `
 .plot .u-select { background: color-mix(in srgb, var(--st-primary-color) 14%, transparent); }
 .plot .u-cursor-x { border-right: 1px solid var(--faint); }
 .uplot { font-family: inherit; }
-.left-out { font-size: 11.5px; padding: 0 0 3px 4px; }
+.left-out { position: absolute; left: 70px; bottom: 32px; font-size: 11.5px; padding: 0 5px; border-radius: 3px; pointer-events: none;
+  background: color-mix(in srgb, var(--panel) 85%, transparent); }
+.left-out[hidden] { display: none; }
 .tip { position: absolute; top: 52px; z-index: 4; max-width: min(320px, 70%); pointer-events: none; padding: 5px 9px; font-size: 12px; line-height: 1.4;
   background: var(--panel); border: 1px solid var(--line); border-radius: 6px; box-shadow: 0 2px 10px rgb(0 0 0 / .12); overflow-wrap: anywhere; }
 .tip[hidden] { display: none; }

@@ -26,7 +26,7 @@ export function axisLook(host) {
 
 /** A number at an axis. */
 export function tick(value, form) {
-  if (form === "percent") return `${Number((100 * value).toFixed(2))}%`;
+  if (form === "percent") return `${Number((100 * value).toPrecision(4))}%`;
   if (Math.abs(value) >= 10000) return `${Number((value / 1000).toPrecision(4))}k`;
   if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1).replace(".0e", "e");
   return value.toLocaleString("en-US", { maximumSignificantDigits: 4 });

@@ -15,7 +15,6 @@ export class Series {
     this.run = null;
     this.problem = "";
     this.marks = [];
-    this.numMarks = 0;
     this.events = [];
     this.changed = changed;
     this.poller = poll(() => this.ask(), () => (this.isLive() ? POLL_MS : IDLE_MS), failed);
@@ -50,7 +49,6 @@ export class Series {
     const marked = answer.marks !== undefined;
     if (marked) {
       this.marks = answer.marks.map((mark) => ({ ...mark, label: mark.number ? `reward v${mark.number}` : "" }));
-      this.numMarks = answer.num_marks;
       this.events = answer.events;
     }
     const { attempt, cursor, seen, source, run, problem } = answer;

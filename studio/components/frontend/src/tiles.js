@@ -28,14 +28,12 @@ export class Tiles {
 export class Events {
   constructor() {
     this.list = el("ol", { className: "events" });
-    this.more = el("span", { className: "faint" });
     this.element = el("section", { className: "card", hidden: true, "aria-label": "Events" },
-      el("header", {}, el("h4", {}, "Events"), this.more), this.list);
+      el("header", {}, el("h4", {}, "Events")), this.list);
   }
 
-  show({ events, marks, numMarks }) {
+  show({ events }) {
     this.element.hidden = events.length === 0;
-    setText(this.more, numMarks > marks.length ? `the charts mark the newest ${marks.length} of ${numMarks.toLocaleString("en-US")}` : "");
     const stamp = events.map((event) => event.id).join();
     if (stamp === this.stamp) return;
     this.stamp = stamp;
