@@ -5,7 +5,7 @@ const POLL_MS = 3000, GB = 1e9;
 
 export class Gauges {
   constructor() {
-    this.row = el("span", { className: "row" });
+    this.row = el("span", { className: "readings" });
     this.element = el("div", { className: "gauges faint", hidden: true, "aria-label": "This machine" },
       el("span", { className: "whose", title: "The machine on which this studio runs, whoever uses it" }, "This machine"), this.row);
     this.items = new Map();

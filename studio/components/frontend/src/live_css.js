@@ -13,7 +13,7 @@ export const LIVE_CSS = `
 .tile .value { font-size: 24px; font-weight: 600; line-height: 1.35; letter-spacing: -.01em; white-space: nowrap; }
 .tile .note { font-size: 12px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .gauges { display: flex; align-items: center; gap: 4px 18px; flex-wrap: wrap; font-size: 12px; min-height: 22px; margin-bottom: 6px; }
-.gauges .row { display: contents; }
+.gauges .readings { display: contents; }
 .gauge { display: inline-flex; align-items: center; gap: 7px; white-space: nowrap; }
 .gauge b { font-weight: 600; color: var(--st-text-color); }
 .gauge:first-child b { min-width: 3.2em; }
