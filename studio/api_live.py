@@ -101,17 +101,17 @@ def live_state(
     that it has `seen`.
     """
     with followed(run.db_path) as known:
-        if source != known.source or (attempt and known.undone_after(attempt) is not None):
+        if source != known.edition or (attempt and known.undone_after(attempt) is not None):
             since = 0  # other numbers, or a resume has undone some of what the page has
         found = curves.fresh(known, since)
-        stamp = f"{known.source}.{known.attempt}.{known.chronicle.stamp}"
+        stamp = f"{known.edition}.{known.attempt}.{known.chronicle.stamp}"
         if stamp != seen:
             found |= {"marks": known.chronicle.marks(), "events": list(known.chronicle.recent)}
         problem = known.problem
         first = data.stored(known, run)
     return {
         "run": {**data.now(run), **first},
-        "source": known.source,
+        "source": known.edition,
         "whole": since == 0,
         "seen": stamp,
         "problem": _sentence(problem, run),

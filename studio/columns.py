@@ -63,7 +63,7 @@ class Column:
 
     @property
     def ids(self) -> Ints:
-        """Row ids: they only grow, so that a cursor cuts here."""
+        """Row ids: they grow, so that a cursor cuts here."""
         return self._ids[: self._num]
 
     @property
@@ -75,17 +75,21 @@ class Column:
         """The numbers."""
         return self._values[row, : self._num]
 
-    def extend(self, ids: Ints, steps: Ints, values: NDArray[Any]) -> None:
-        """Add points (`values`: one row or `width` rows); a step that is there is replaced."""
+    def extend(self, ids: Ints, steps: Ints, values: NDArray[Any]) -> bool:
+        """Add points (`values`: one row or `width` rows); a step that is there is replaced.
+
+        True where points came out of their order, so that ids no longer grow with steps.
+        """
         last = self._steps[self._num - 1] if self._num else -1
         in_order = len(steps) == 1 or bool((np.diff(steps) > 0).all())
         if len(steps) and (steps[0] <= last or not in_order):
             self._rebuild(ids, steps, np.atleast_2d(values))
-            return
+            return True
         self._reserve(self._num + len(steps))
         place = slice(self._num, self._num + len(steps))
         self._ids[place], self._steps[place], self._values[:, place] = ids, steps, values
         self._num += len(steps)
+        return False
 
     def _rebuild(self, ids: Ints, steps: Ints, values: NDArray[Any]) -> None:
         ids, steps = np.concatenate([self.ids, ids]), np.concatenate([self.steps, steps])
@@ -123,6 +127,7 @@ class Columns:
     def _clear(self) -> None:
         self.source = ""
         """Names this very database: another one under the same path has another."""
+        self._num_rebuilt = 0
         self.attempts: list[tuple[int, float, int | None]] = []
         self.cursors = Cursors()
         self.metrics: dict[str, Column] = {}
@@ -134,6 +139,11 @@ class Columns:
     def attempt(self) -> int:
         """Number of the newest attempt, 0 before the first."""
         return self.attempts[-1][0] if self.attempts else 0
+
+    @property
+    def edition(self) -> str:
+        """What a reader's cursor belongs to; of another edition it needs everything."""
+        return f"{self.source}-{self._num_rebuilt}"
 
     def undone_after(self, attempt: int) -> int | None:
         """The step after which the points of somebody who knew that attempt are void."""
@@ -179,7 +189,7 @@ class Columns:
     def _take(self, growth: Growth) -> None:
         seen = self.cursors
         for name, (ids, steps, values) in growth.metrics.items():
-            self.metrics.setdefault(name, Column()).extend(ids, steps, values)
+            self._num_rebuilt += self.metrics.setdefault(name, Column()).extend(ids, steps, values)
             seen = Cursors(max(seen.metric, int(ids.max())), seen.step, seen.event)
         if growth.steps:
             ids_, steps_, times, tokens, versions = zip(*growth.steps, strict=True)

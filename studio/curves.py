@@ -64,9 +64,7 @@ def places(known: Columns) -> tuple[Ints, Floats, Floats, Floats]:
 def _new_places(known: Columns, cursor: int) -> list[list[Any]]:
     steps, seconds, tokens, clock = places(known)
     if cursor == 0:
-        kept = np.unique(
-            np.linspace(0, len(steps) - 1, min(len(steps), decimate.MAX_POINTS)).astype(int)
-        )
+        kept = _spread(0, len(steps))
         began = known.attempts[0][1] if known.attempts else 0.0
         origin: tuple[int, float, float, float] = (0, 0.0, 0.0, began)
         columns = (steps[kept], seconds[kept], tokens[kept], clock[kept])
@@ -77,8 +75,14 @@ def _new_places(known: Columns, cursor: int) -> list[list[Any]]:
         return [[], [], [], []]
     at = int(np.searchsorted(timed.ids, cursor, side="right"))
     since = int(np.searchsorted(steps, timed.steps[at])) if at < len(timed) else len(steps)
-    every = slice(since, None, max(1, (len(steps) - since) // decimate.MAX_POINTS))
-    return [column[every].tolist() for column in (steps, seconds, tokens, clock)]
+    some = _spread(since, len(steps))
+    return [column[some].tolist() for column in (steps, seconds, tokens, clock)]
+
+
+def _spread(low: int, high: int) -> Ints:
+    """At most so many places between two, the first and the last among them."""
+    num = min(high - low, decimate.MAX_POINTS)
+    return np.unique(np.linspace(low, high - 1, num).astype(np.int64))
 
 
 # --- one stretch, and everything as a table ------------------------------------------------------

@@ -51,14 +51,6 @@ export class Curve {
     return this.length < old.length;
   }
 
-  /** The buckets `low` to `high` (not included) of this curve, as one of its own. */
-  slice(low, high) {
-    const part = new Curve();
-    for (const field of FIELDS) part[field] = this[field].slice(low, high);
-    part.breaks = this.breaks;
-    return part;
-  }
-
   /** This stretch in the place of what is there. */
   replaced(fine) {
     if (!fine.length) return this;
@@ -69,6 +61,17 @@ export class Curve {
     for (const field of FIELDS) whole[field] = [...this[field].slice(0, before), ...fine[field], ...this[field].slice(after)];
     whole.breaks = new Set([...this.breaks, ...fine.breaks]);
     return whole;
+  }
+
+  /** The newest bucket that begins at or before a step; -1 where there is none. */
+  indexAt(step) {
+    let low = -1, high = this.length;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (this.first[middle] <= step) low = middle;
+      else high = middle;
+    }
+    return low;
   }
 
   /** The value of the newest bucket, or of the one `back` before it; null where there is none. */

@@ -95,7 +95,7 @@ function layLegend(ctx, chart, font, width, ratio) {
   let x = 0;
   ctx.font = font;
   for (const line of chart.lines) {
-    const label = line.full ?? line.label, size = ctx.measureText(label).width + 32 * ratio;
+    const { label } = line, size = ctx.measureText(label).width + 32 * ratio;
     if (x > 0 && x + size > width) { rows.push([]); x = 0; }
     rows[rows.length - 1].push({ x, label, color: chart.color(line) });
     x += size;

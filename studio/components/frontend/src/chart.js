@@ -8,7 +8,7 @@ import { axisLook, tick } from "./plot.js";
 import { el, format, setText } from "./shared.js";
 
 export const HEIGHT = 184;
-const CLICK_DELAY_MS = 260, NEAR_PX = 5, PAN_PX = 4;
+const CLICK_DELAY_MS = 260, NEAR_PX = 5, PAN_PX = 4, NEAR_STEP = 1e-4;
 
 /** `board` is what all charts of the page share: see `Board` in board.js. `spec` is as in charts.py. */
 export class Chart {
@@ -118,7 +118,9 @@ export class Chart {
     const bare = { stroke: "transparent", width: 0, points: { show: false } };
     const mean = { stroke, width: line.band ? 2.25 : 2, dash, points: { show: false } };
     if (line.band) return [mean, bare, { ...bare }];
-    return [{ stroke, dash, width: 1.75, points: { show: Boolean(line.dots), size: 5.5, fill: stroke, stroke } }, mean];
+    const alone = (plot, index) => lonely(plot.data[index], ...plot.series[0].idxs);
+    const points = { show: true, size: line.dots ? 5.5 : 3, fill: stroke, stroke, ...(line.dots ? {} : { filter: alone }) };
+    return [{ stroke, dash, width: 1.75, points }, mean];
   }
 
   yRange(plot, low, high) {
@@ -171,12 +173,12 @@ export class Chart {
 
   /** What a line is at a row of the table, or was last; nothing where it was not in force. */
   valueOf(line, idx) {
-    const value = valueAt(this.columns[line.at] ?? [], idx);
-    if (!line.changes?.length || value === null) return value;
-    const step = idx === null || idx === undefined ? Infinity : line.places.stepAt(this.columns[0][idx], this.board.settings.axis) + 1e-6;
-    let last = null;
-    for (let i = line.curve.length - 1; i >= 0 && last === null; i -= 1) if (line.curve.first[i] <= step) last = line.curve.last[i];
-    return last !== null && line.changes.some((change) => last < change && change <= step) ? null : value;
+    if (line.band) return valueAt(this.columns[line.at] ?? [], idx);
+    const isOver = idx !== null && idx !== undefined;
+    const step = isOver ? line.places.stepAt(this.columns[0][idx], this.board.settings.axis) + NEAR_STEP : Infinity;
+    const at = line.curve.indexAt(step);
+    if (at < 0 || line.changes.some((change) => line.curve.last[at] < change && change <= step)) return null;
+    return line.curve.mean[at]; // of a single point its value, not what an axis can show of it
   }
 
   showValues(idx) {
@@ -227,7 +229,7 @@ export class Chart {
   // --- size and look ----------------------------------------------------------------------------
 
   height() {
-    return this.element.matches(":fullscreen") ? Math.max(HEIGHT, window.innerHeight - 90) : HEIGHT;
+    return this.element.matches(":fullscreen") ? Math.max(HEIGHT, window.innerHeight - 64) : HEIGHT;
   }
 
   resize() {
@@ -252,6 +254,19 @@ export class Chart {
     this.plot = null;
     this.element.remove();
   }
+}
+
+/** The rows of points without a neighbour on either side: no line shows them. */
+function lonely(column, first, last) {
+  const found = [];
+  let before = null, at = -1; // the newest value, and where a candidate stands
+  for (let i = first; i <= last; i += 1) {
+    if (column[i] === undefined) continue;
+    if (column[i] === null) { if (at >= 0) found.push(at); at = -1; } else at = before === null ? i : -1;
+    before = column[i];
+  }
+  if (at >= 0) found.push(at);
+  return found;
 }
 
 /** A number cut to its first digit: uPlot's logarithmic axes count on from their lower end. */

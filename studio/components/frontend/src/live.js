@@ -24,6 +24,7 @@ class Live {
   constructor(component) {
     this.component = component;
     this.settings = loadSettings();
+    this.failures = new Map();
     this.board = new Board(this.settings, {
       redraw: (names) => this.sections.redraw(names),
       hovered: (text) => setText(this.toolbar.step, text),
@@ -78,9 +79,9 @@ class Live {
     };
   }
 
-  /** The chart that has the focus, or the one under the pointer. */
+  /** The chart that somebody went to with the keyboard, or the one under the pointer. */
   chartHere() {
-    const focused = this.root.getRootNode().activeElement?.closest(".card");
+    const focused = this.root.querySelector(".card:focus-visible, .card :focus-visible")?.closest(".card");
     return (focused && this.sections.byElement.get(focused)) || this.board.pointed;
   }
 
@@ -110,14 +111,22 @@ class Live {
   }
 
   failed(name, error) {
-    setText(this.offline, name === this.board.main.name ? error.message : `${name}: ${error.message}`);
-    this.offline.hidden = false;
+    this.failures.set(name, name === this.board.main.name ? error.message : `${name}: ${error.message}`);
+    this.showFailures();
+  }
+
+  showFailures() {
+    const said = this.board.runNames().map((name) => this.failures.get(name)).filter(Boolean);
+    setText(this.offline, said[0] ?? "");
+    this.offline.hidden = said.length === 0;
   }
 
   /** A run has answered; `changed` are the curves that grew, null for everything. */
   heard(name, changed) {
     const { board } = this, run = board.runs.find((one) => one.name === name);
     if (!run) return;
+    if (run.run) this.failures.delete(name);
+    this.showFailures();
     const metrics = [...new Set(board.runs.flatMap((one) => [...one.curves.keys()]))].sort().join();
     if (metrics !== this.metrics) {
       this.metrics = metrics;
@@ -133,7 +142,6 @@ class Live {
 
   showRun(main) {
     this.received = Date.now();
-    this.offline.hidden = true;
     this.head.show(main.run, main.last("time/step_s"));
     this.tiles.show(main);
     this.events.show(main);

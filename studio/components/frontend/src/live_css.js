@@ -20,7 +20,7 @@ export const LIVE_CSS = `
 .meter { width: 44px; height: 4px; border-radius: 2px; background: var(--line); overflow: hidden; flex: none; }
 .meter i { display: block; height: 100%; background: var(--faint); border-radius: 2px; transition: width .4s ease-out; }
 .tools { display: flex; align-items: center; gap: 8px 14px; flex-wrap: wrap; min-height: 34px; margin-bottom: 8px; font-size: 12.5px;
-  position: sticky; top: 0; z-index: 5; background: var(--panel); padding: 4px 0; }
+  position: sticky; top: 54px; z-index: 5; background: var(--panel); padding: 4px 0; }
 .tools button { padding: 2px 10px; font-size: 12.5px; }
 .tools .age { white-space: nowrap; min-width: 9em; text-align: right; margin-left: auto; }
 .tools .hover { font-weight: 600; min-width: 6em; white-space: nowrap; }
