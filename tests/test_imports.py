@@ -46,6 +46,7 @@ LIGHT = {
     },
     "store": {"records", "traces"},
     "reader": {"records", "traces"},
+    "follow": {"reader"},
     # it looks at all places from which a resume takes rewards: database, recipe, folder, inbox
     "trust": {"reader", "recipe", "rewards", "runs", "sandbox_probe"},
 }

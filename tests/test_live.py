@@ -274,6 +274,36 @@ def test_places_come_with_their_steps(runs_dir: Path) -> None:
     assert found[2][1] - found[2][0] == 1000
 
 
+def test_a_page_that_slept_gets_what_it_missed_thinned(runs_dir: Path) -> None:
+    run = bare_run(runs_dir, time__step_s=[(1, 0.5)], train__loss=[(1, 0.0)])
+    writer = RunWriter.__new__(RunWriter)
+    writer._db, writer.attempt = _connection(run), 1
+    writer._db.execute("PRAGMA synchronous=OFF")
+    first = api_live.live_state(run, 0, 0)
+    for step in range(2, 2503):
+        metrics = {"time/step_s": 0.5, "train/loss": 9.0 if step == 1234 else 0.0}
+        writer.write_step(StepStats(step, 10, "v", metrics, []), [])
+    missed = api_live.live_state(run, first["cursor"], 1, "", first["source"])
+    assert not missed["whole"]
+    loss = missed["series"]["train/loss"]
+    assert len(loss) == 8 and sum(loss[7]) == 2501 and loss[0][0] == 2 and loss[1][-1] == 2502
+    assert 9.0 in loss[5] and loss[4][loss[5].index(9.0)] == 1234
+    steps, seconds, _, _ = missed["places"]
+    assert len(steps) <= decimate.MAX_POINTS and (steps[0], steps[-1]) == (2, 2502)
+    assert seconds == pytest.approx([0.5 * step for step in steps])
+
+
+def test_points_out_of_order_are_sent_anew(runs_dir: Path) -> None:
+    run = bare_run(runs_dir, train__loss=[(1, 0.1), (5, 0.5)])
+    page = Page(run)
+    page.poll()
+    writer = RunWriter.__new__(RunWriter)
+    writer._db, writer.attempt = _connection(run), 1
+    writer._insert_metrics(3, {"train/loss": 0.3})
+    assert page.poll()["whole"] and page.points == stored(run)
+    assert not page.poll()["whole"]
+
+
 # --- what happened -------------------------------------------------------------------------------
 
 

@@ -331,6 +331,7 @@ def test_keys_help_and_leave_typing_alone(tab: Tab) -> None:
     assert (said(tab, "smoothing"), said(tab, "axis"), said(tab, "toggles")) == ("0.00", "step", "")
 
 
+@pytest.mark.slow
 def test_a_damaged_run_is_said_and_a_deleted_one_too(tab: Tab, studio: Studio) -> None:
     run = record_run(studio.runs_dir, "damaged", until=3, prompts=1, status="completed")
     run.db_path.write_text("this is not a database, but it is long enough " * 400)
