@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -104,17 +105,20 @@ def window(run: Run, names: list[str], low: float, high: float) -> dict[str, Any
     return {"series": series, "breaks": broken}
 
 
-def table(runs: list[Run], names: list[str]) -> str:
+def table(runs: list[Run], names: list[str]) -> Iterator[str]:
     """CSV of all stored points: `run, step, seconds, tokens` and the metrics, nothing thinned,
-    every number so that it reads back as the same one.
+    every number so that it reads back as the same one. One piece of text a run.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", "step", "seconds", "tokens", *map(_header, names)])
+    yield _csv([["run", "step", "seconds", "tokens", *map(_header, names)]])
     for run in runs:
         with followed(run.db_path) as known:
             rows = _rows(known, names)
-        writer.writerows([run.name, *row] for row in rows)
+        yield _csv([run.name, *row] for row in rows)
+
+
+def _csv(rows: Iterable[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 

@@ -249,6 +249,14 @@ def test_runs_over_one_another_and_seeds_as_bands(tab: Tab, studio: Studio) -> N
     assert labels[:1] == ["x-0"] and (len(labels) == 3 or rest.is_visible())
     colors = [dot.evaluate("d => d.style.background") for dot in reward.locator(".dot").all()]
     assert len(set(colors)) == 3
+    tab.page.keyboard.press("Escape")
+    tab.page.get_by_role("button", name="Remove x-1").or_(
+        tab.page.locator("[data-baseweb=tag]", has_text="x-1").locator("[role=presentation]")
+    ).first.click()
+    wait_for(lambda: reward.get_attribute("data-lines") == "2")
+    kept = [dot.evaluate("d => d.style.background") for dot in reward.locator(".dot").all()]
+    assert kept == [colors[0], colors[2]], "who stays keeps its colour"
+    watch(tab, "x-0", 10, **{"with": "x-1,x-2"})
     tab.page.get_by_role("button", name="Seeds as bands").click()
     wait_for(lambda: reward.get_attribute("data-lines") == "1")
     assert "(3)" in reward.locator(".legend .label").first.inner_text()

@@ -39,10 +39,10 @@ export class Board {
       }));
     }
     const several = this.runs.length > 1;
-    return this.runs.flatMap((run, color) => spec.series.map((series, index) => ({
+    return this.runs.flatMap((run) => spec.series.map((series, index) => ({
       curve: run.curve(series.name), places: run.places, smooth: series.smooth, dots: series.points && run.curve(series.name).length <= MOST_DOTS,
       changes: PART.test(series.name) ? run.changes() : [],
-      ofRun: several, color: several ? color : index, dash: several ? index : 0,
+      ofRun: several, color: several ? run.color : index, dash: several ? index : 0,
       label: !several ? series.label : only ? run.name : `${run.name} ${series.label}`,
       full: several ? `${run.name}: ${series.label}` : `${series.label} (${series.name})`,
     }))).filter((line) => !several || line.curve.length);

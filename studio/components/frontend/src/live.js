@@ -98,6 +98,7 @@ class Live {
     const known = new Map(board.runs.map((run) => [run.name, run]));
     board.runs = names.map((name) => known.get(name) ?? new Series(name, (changed) => this.heard(name, changed), (error) => this.failed(name, error)));
     for (const [name, run] of known) if (!names.includes(name)) run.stop();
+    giveColors(board.runs);
     if (isOther) {
       board.zoom = null;
       this.toolbar.reset.hidden = true;
@@ -205,5 +206,21 @@ class Live {
     clearInterval(this.clock);
     document.removeEventListener("visibilitychange", this.onHidden);
     document.removeEventListener("fullscreenchange", this.onFull);
+  }
+}
+
+/** The page's own run has the first colour; the others keep theirs while they stay. */
+function giveColors([main, ...others]) {
+  main.color = 0;
+  const taken = new Set([0]);
+  for (const run of others) {
+    if (taken.has(run.color)) run.color = undefined;
+    else if (run.color !== undefined) taken.add(run.color);
+  }
+  for (const run of others) {
+    if (run.color !== undefined) continue;
+    run.color = 0;
+    while (taken.has(run.color)) run.color += 1;
+    taken.add(run.color);
   }
 }

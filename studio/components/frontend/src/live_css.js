@@ -62,6 +62,8 @@ export const LIVE_CSS = `
 .card header { display: flex; align-items: center; gap: 10px; height: 22px; }
 .card h4 { margin: 0; font-size: 13.5px; font-weight: 600; min-width: 0; flex: 0 1 auto; display: flex; }
 .title { border: 0; background: none; padding: 0; font: inherit; overflow: hidden; text-overflow: ellipsis; border-radius: 3px; }
+.title::after { content: "?"; margin-left: 6px; font-size: 11px; font-weight: 600; color: var(--faint); opacity: 0; transition: opacity .12s; }
+.card:hover .title::after, .title:focus-visible::after { opacity: .8; }
 .title:hover:not(:disabled) { text-decoration: underline dotted; text-underline-offset: 3px; }
 .legend { flex: 1 1 0; min-width: 40%; display: flex; gap: 10px; font-size: 12px; color: var(--faint); white-space: nowrap; overflow: hidden; }
 .legend .item:first-child { margin-left: auto; }
