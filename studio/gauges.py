@@ -14,7 +14,8 @@ import psutil
 KEPT_S = 1.0
 """All tabs together ask the machine no more often."""
 _lock = threading.Lock()
-psutil.cpu_percent()  # says nothing the first time
+_busy_idle = (0.0, 0.0)
+"""Seconds of all cores at the last look; psutil keeps its own a thread, and routes run in many."""
 _known: tuple[float, dict[str, Any]] = (0.0, {})
 
 
@@ -37,12 +38,25 @@ def _read(runs_dir: Path) -> dict[str, Any]:
     except OSError:
         free = None
     return {
-        "cpu": psutil.cpu_percent() / 100,  # since the last time somebody asked
+        "cpu": _cpu(),
         "cores": psutil.cpu_count() or 1,
         "memory": [memory.total - memory.available, memory.total],
         "disk": free,
         "gpus": gpus(),
     }
+
+
+def _cpu() -> float:
+    """Share of all cores that was busy since the last look, at first since the machine began."""
+    global _busy_idle
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    # A guest's time is part of `user` already.
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    busy = sum(times) - guests - idle
+    more_busy, more_idle = busy - _busy_idle[0], idle - _busy_idle[1]
+    _busy_idle = (busy, idle)
+    return min(1.0, max(0.0, more_busy / max(more_busy + more_idle, 1e-9)))
 
 
 def gpus() -> list[dict[str, Any]]:

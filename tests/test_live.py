@@ -11,6 +11,7 @@ import random
 import re
 import sqlite3
 import sys
+from collections import namedtuple
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -440,6 +441,16 @@ def test_gauges_are_plausible_and_asked_once(
     free, of = found["disk"]
     assert 0 < used < total and 0 <= free <= of and 0 <= found["cpu"] <= 1
     assert isinstance(found["gpus"], list) and gauges.now(runs_dir) is found
+
+
+def test_the_processor_is_busy_since_the_last_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = namedtuple("times", "user system idle iowait guest")
+    seen = iter([times(100.0, 20.0, 70.0, 10.0, 50.0), times(103.0, 21.0, 81.0, 15.0, 50.0)])
+    monkeypatch.setattr(gauges.psutil, "cpu_times", lambda: next(seen))
+    monkeypatch.setattr(gauges, "_busy_idle", (0.0, 0.0))
+    # A guest's seconds are part of `user` already: 100 + 20 busy, 70 + 10 idle.
+    assert gauges._cpu() == pytest.approx(120 / 200)
+    assert gauges._cpu() == pytest.approx(4 / 20)
 
 
 def test_gauges_ask_a_gpu_what_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -397,3 +397,32 @@ def test_a_moving_average_of_buckets_is_that_of_the_points(chromium: Any) -> Non
     assert max(errors[-100:]) < 1e-4 and max(errors) < 0.5, "what merged fades"
     assert (found["low"], found["high"]) == (min(values), max(values)), "spikes stay"
     assert found["num"] < 200 and found["mean"] == pytest.approx(sum(values) / 900)
+
+
+def test_a_line_has_a_gap_where_its_part_was_not_in_force(chromium: Any) -> None:
+    """Every row of the gap is null, also those that only another line has."""
+    page = chromium.new_page()
+    text = (SOURCES / "buckets.js").read_text() + (SOURCES / "lines.js").read_text()
+    script = re.sub(r"^import .*$", "", text, flags=re.MULTILINE).replace("export ", "")
+    found = page.evaluate(
+        """script => {
+          const { Curve, columnsOf } = new Function(script + '; return { Curve, columnsOf };')();
+          const places = { of: (step) => step };
+          const part = new Curve().append([[1, 2, 6, 7], [0.1, 0.2, 0.6, 0.7]], [6]);
+          const whole = new Curve().append([[1, 2, 3, 4, 5, 6, 7, 8], [1, 1, 1, -1, 1, 1, 1, 1]]);
+          const lines = [{ curve: part, places }, { curve: whole, places }];
+          const plain = { axis: 'step', weight: 0, logX: false, logY: false };
+          const { columns, left } = columnsOf(lines, plain);
+          const log = columnsOf(lines, { ...plain, logY: true });
+          const said = (list) => list.map((v) => (v === undefined ? 'none' : v));
+          return [columns[0], said(columns[1]), said(columns[3]), left,
+            said(log.columns[3]), log.left];
+        }""",
+        script,
+    )
+    page.close()
+    rows, part, whole, left, log, log_left = found
+    assert rows == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert part == [0.1, 0.2, None, None, None, 0.6, 0.7, "none"]
+    assert whole == [1, 1, 1, -1, 1, 1, 1, 1] and left == 0
+    assert log == [1, 1, 1, None, 1, 1, 1, 1] and log_left == 1

@@ -52,18 +52,27 @@ export function columnsOf(lines, { axis, weight, logX, logY }) {
   return { columns: table(shown), left };
 }
 
-/** One column of x and the columns of y beside it; each `x` is sorted. */
+/**
+ * One column of x and the columns of y beside it; each `x` is sorted. A gap is null in every row
+ * between the points on its two sides: uPlot looks no further than the next row.
+ */
 export function table(parts) {
   const at = parts.map(() => 0), xs = [], columns = parts.map(() => []);
+  const filler = parts.map(() => undefined), last = parts.map(() => -1);
   for (;;) {
     let next = Infinity;
     for (let i = 0; i < parts.length; i += 1) if (at[i] < parts[i].y.length && parts[i].x[at[i]] < next) next = parts[i].x[at[i]];
     if (next === Infinity) return [xs, ...columns];
-    xs.push(next);
+    const row = xs.push(next) - 1;
     for (let i = 0; i < parts.length; i += 1) {
       const here = at[i] < parts[i].y.length && parts[i].x[at[i]] === next;
-      columns[i].push(here ? parts[i].y[at[i]] : undefined);
-      if (here) at[i] += 1;
+      const value = here ? parts[i].y[at[i]] : filler[i];
+      columns[i].push(value);
+      if (!here) continue;
+      at[i] += 1;
+      filler[i] = value === null ? null : undefined;
+      if (value === null) columns[i].fill(null, last[i] + 1, row);
+      else last[i] = row;
     }
   }
 }
