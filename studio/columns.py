@@ -166,12 +166,13 @@ class Columns:
 
     def _read(self, inode: int) -> None:
         with Follower(self._path) as reader:
-            began = reader.first_time()
-            source = f"{inode}-{began}"
+            growth = reader.growth(self.cursors, self._names)
+            source = f"{inode}-{growth.attempts[0][1] if growth.attempts else None}"
             if source != self.source:
+                if self.cursors != Cursors():
+                    growth = reader.growth(Cursors(), self._names)
                 self._clear()
                 self.source = source
-            growth = reader.growth(self.cursors, self._names)
         self._forget(growth)
         self._take(growth)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grpo_core.follow import Floats, Ints
 from grpo_core.runs import Run
@@ -36,7 +37,7 @@ def fresh(known: Columns, cursor: int) -> dict[str, Any]:
     series, broken = {}, {}
     changes = known.chronicle.changes
     for name, column in known.metrics.items():
-        at = int(np.searchsorted(column.ids, cursor, side="right")) if cursor else 0
+        at = int(column.ids.searchsorted(cursor, side="right")) if cursor else 0
         if at == len(column):
             continue
         # One point earlier: a line that begins anew does so between an old point and a new one.
@@ -50,40 +51,39 @@ def fresh(known: Columns, cursor: int) -> dict[str, Any]:
 # --- where steps stand ---------------------------------------------------------------------------
 
 
-def places(known: Columns) -> tuple[Ints, Floats, Floats, Floats]:
-    """Every step with its place on the other axes, as `compare.position` has it: seconds of the
-    steps alone and tokens sampled, both up to its end; and when it ended by the clock.
+def places(known: Columns, since: int = 0) -> tuple[Ints, Floats, Floats, Floats]:
+    """The steps, the first `since` left out, with their places on the other axes, as
+    `compare.position` has them: seconds of the steps alone and tokens sampled, both up to a step's
+    end; and when it ended by the clock.
     """
-    steps = known.steps.steps
+    steps = known.steps.steps[since:]
     timed = known.metrics.get(STEP_S, Column())
     seconds = np.concatenate([[0.0], np.cumsum(np.nan_to_num(timed.values()))])
-    tokens = np.cumsum(known.steps.values(1))
+    tokens = np.cumsum(known.steps.values(1))[since:]
     at = np.searchsorted(timed.steps, steps, side="right")
-    return steps, seconds[at], tokens, known.steps.values(0)
+    return steps, seconds[at], tokens, known.steps.values(0)[since:]
 
 
 def _new_places(known: Columns, cursor: int) -> list[list[Any]]:
-    steps, seconds, tokens, clock = places(known)
     if cursor == 0:
-        kept = _spread(0, len(steps))
         began = known.attempts[0][1] if known.attempts else 0.0
         origin: tuple[int, float, float, float] = (0, 0.0, 0.0, began)
-        columns = (steps[kept], seconds[kept], tokens[kept], clock[kept])
-        return [[first, *column.tolist()] for first, column in zip(origin, columns, strict=True)]
+        kept = _thin(places(known))
+        return [[first, *column.tolist()] for first, column in zip(origin, kept, strict=True)]
     # Steps and metrics are written together: what has a newer time has a newer place.
-    timed = known.metrics.get(STEP_S)
-    if timed is None:
+    timed = known.metrics.get(STEP_S, Column())
+    at = int(timed.ids.searchsorted(cursor, side="right"))
+    if at == len(timed):
         return [[], [], [], []]
-    at = int(np.searchsorted(timed.ids, cursor, side="right"))
-    since = int(np.searchsorted(steps, timed.steps[at])) if at < len(timed) else len(steps)
-    some = _spread(since, len(steps))
-    return [column[some].tolist() for column in (steps, seconds, tokens, clock)]
+    since = int(known.steps.steps.searchsorted(timed.steps[at]))
+    return [column.tolist() for column in _thin(places(known, since))]
 
 
-def _spread(low: int, high: int) -> Ints:
-    """At most so many places between two, the first and the last among them."""
-    num = min(high - low, decimate.MAX_POINTS)
-    return np.unique(np.linspace(low, high - 1, num).astype(np.int64))
+def _thin(columns: tuple[Ints, Floats, Floats, Floats]) -> list[NDArray[Any]]:
+    """At most so many rows of the columns, the first and the last among them."""
+    num = len(columns[0])
+    kept = np.unique(np.linspace(0, num - 1, min(num, decimate.MAX_POINTS)).astype(np.int64))
+    return [column[kept] for column in columns]
 
 
 # --- one stretch, and everything as a table ------------------------------------------------------
