@@ -159,10 +159,6 @@ class RunReader:
             row["detail"] = json.loads(row["detail"])
         return rows
 
-    def last_metric_id(self) -> int:
-        """A cursor that stands behind every metric written so far."""
-        return self._rows("SELECT max(id) AS id FROM metrics")[0]["id"] or 0
-
     def metric_names(self) -> list[str]:
         """All metrics of the run, by name."""
         rows = self._rows("SELECT DISTINCT name FROM metrics ORDER BY name")
@@ -194,12 +190,6 @@ class RunReader:
             " WHERE before IS NOT NULL AND before != version ORDER BY step"
         )
         return [{**row, "number": number} for number, row in enumerate(rows, start=2)]
-
-    def last_events(self, num: int) -> list[dict[str, Any]]:
-        """The newest events, the newest first."""
-        newest = self._rows("SELECT max(id) AS id FROM events")[0]["id"] or 0
-        events = self.events(since=max(0, newest - 40 * num))
-        return events[::-1]
 
     def step_range(self) -> tuple[int, int] | None:
         """First and last step whose completions can be looked at, None where there is none."""

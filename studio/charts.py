@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
+from grpo_core.follow import Floats, Ints
 
 CHARTS: list[dict[str, Any]] = [
     {
@@ -198,14 +201,16 @@ def ago(moment: float | None, now: float | None = None) -> str:
     return f"{seconds / 86_400:.0f} days ago"
 
 
-def thin(steps: list[int], values: list[float], max_points: int) -> tuple[list[int], list[float]]:
+def thin(
+    steps: Sequence[int] | Ints, values: Sequence[float] | Floats, max_points: int
+) -> tuple[list[int], list[float]]:
     """At most `max_points` points that keep every bucket's lowest and highest value, in order.
 
     A spike of one step stays visible at any zoom; an average would hide it.
     """
     num = len(steps)
     if num <= max_points:
-        return steps, values
+        return list(steps), list(values)
     array = np.asarray(values)
     edges = np.linspace(0, num, max_points // 2 + 1).astype(int)
     kept: list[int] = []

@@ -19,6 +19,7 @@ from grpo_core.reader import RunReader
 from grpo_core.recipe import parse_config
 from grpo_core.runs import Run, find_run, list_runs
 from studio.charts import thin
+from studio.columns import Column, Columns, followed, stamp_of
 from studio.compare import Recorded
 
 T = TypeVar("T")
@@ -116,7 +117,7 @@ _recorded: dict[str, tuple[Any, Recorded | None]] = {}
 
 def recorded(run: Run, metrics: tuple[str, ...]) -> Recorded | None:
     """These metrics of a run with its recipe; None where there is no number or no recipe yet."""
-    stamp = (_stamp(run), metrics)
+    stamp = (stamp_of(run.db_path), metrics)
     known = _recorded.get(str(run.path))
     if known and known[0] == stamp:
         return known[1]
@@ -146,14 +147,20 @@ def _read_recorded(
 
 # --- one run at a glance -------------------------------------------------------------------------
 
-_summaries: dict[str, tuple[Any, dict[str, Any]]] = {}
+SHORT = frozenset({"eval/accuracy", "reward/mean"})
+"""Metrics that the table of runs shows."""
 
 
 def summary(run: Run) -> dict[str, Any]:
     """Status, progress and last numbers of a run, as the pages and `/api/runs` show it."""
+    with followed(run.db_path, SHORT) as known:
+        return {**now(run), **stored(known, run)}
+
+
+def now(run: Run) -> dict[str, Any]:
+    """The part of the summary that the trainer's state says."""
     state = run.state()
     config_steps = 0 if state else getattr(config_of(run), "num_steps", 0)
-    now = time.time()
     return {
         "name": run.name,
         "status": run.status(),
@@ -161,45 +168,21 @@ def summary(run: Run) -> dict[str, Any]:
         "num_steps": state.num_steps if state else config_steps,
         "phase": state.phase if state else "",
         "message": state.message if state else "",
-        "heartbeat_age_s": round(max(0.0, now - state.heartbeat), 1) if state else None,
-        **_stored_summary(run),
+        "heartbeat_age_s": round(max(0.0, time.time() - state.heartbeat), 1) if state else None,
     }
 
 
-def _stored_summary(run: Run) -> dict[str, Any]:
-    """The part of the summary that comes from the database; read again only when that changed."""
-    stamp = _stamp(run)
-    known = _summaries.get(str(run.path))
-    if known and known[0] == stamp:
-        return known[1]
-    fresh = read(run, _read_summary, {"started": None, "accuracy": None, "sparkline": []})
-    if fresh["started"] is None:
-        fresh = {**fresh, "started": run.config_path.stat().st_mtime}
-    _summaries[str(run.path)] = (stamp, fresh)
-    return fresh
-
-
-def _read_summary(reader: RunReader) -> dict[str, Any]:
-    accuracy = reader.series("eval/accuracy")
-    _, rewards = thin(*reader.points("reward/mean"), SPARKLINE_POINTS)
+def stored(known: Columns, run: Run) -> dict[str, Any]:
+    """The part of the summary that stands in the database."""
+    accuracy, rewards = (known.metrics.get(name, Column()) for name in sorted(SHORT))
+    _, line = thin(rewards.steps, rewards.values(), SPARKLINE_POINTS)
+    began = known.attempts[0][1] if known.attempts else run.config_path.stat().st_mtime
     return {
-        "started": reader.first_time(),
-        "accuracy": accuracy[-1][1] if accuracy else None,
-        "accuracy_first": accuracy[0][1] if accuracy else None,
-        "sparkline": [round(value, 5) for value in rewards],
+        "started": began,
+        "accuracy": float(accuracy.values()[-1]) if len(accuracy) else None,
+        "accuracy_first": float(accuracy.values()[0]) if len(accuracy) else None,
+        "sparkline": [round(float(value), 5) for value in line],
     }
-
-
-def _stamp(run: Run) -> Any:
-    """Changes whenever the database was written to."""
-    stamps = []
-    for path in (run.db_path, run.db_path.with_name("run.db-wal")):
-        try:
-            stat = path.stat()
-            stamps.append((stat.st_mtime_ns, stat.st_size))
-        except OSError:
-            stamps.append((0, 0))
-    return tuple(stamps)
 
 
 def overview() -> list[dict[str, Any]]:

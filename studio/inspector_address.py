@@ -70,7 +70,7 @@ def _go(run: Run, view: dict[str, Any]) -> None:
     if before is None or (before["run"], before["view"]) != (run.name, view):
         number = before["id"] + 1 if before else 1
         st.session_state[_GOTO] = {"id": number, "run": run.name, "view": view}
-    st.session_state[_WRITTEN] = view_of(st.query_params)
+    _write(view)
 
 
 def _write(view: dict[str, Any]) -> None:

@@ -124,6 +124,32 @@ def pick_runs(default: Callable[[], list[str]]) -> list[str]:
     return chosen
 
 
+MAX_OTHERS = 7
+"""Runs drawn over another one: there are eight colours."""
+
+
+def pick_others(run: Run) -> list[str]:
+    """Runs to be drawn over this one; the choice stands in the address (`?with=a,b`)."""
+    names = [name for name in data.run_names() if name != run.name]
+    wanted = _from_address("with")
+    chosen = wanted.split(",") if wanted is not None else st.session_state.get("with") or []
+    st.session_state["with"] = [name for name in chosen if name in names][:MAX_OTHERS]
+    found = st.multiselect(
+        "Compare with",
+        names,
+        key="with",
+        persist_state="session",
+        max_selections=MAX_OTHERS,
+        placeholder="Compare with …",
+        label_visibility="collapsed",
+        width=360,
+        disabled=not names,
+    )
+    if found or "with" in st.query_params:
+        _to_address("with", ",".join(found))
+    return found
+
+
 # Not `bind="query-params"`: with a bound widget on the page `st.switch_page` raises, whatever it is
 # given, so that no button and no point of a curve could lead to another page (Streamlit 1.67).
 

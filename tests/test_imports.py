@@ -52,6 +52,7 @@ LIGHT = {
     "store": {"records", "traces"},
     "reader": {"records", "traces"},
     "group_reader": {"advantages", "reader"},
+    "follow": {"reader"},
     # it looks at all places from which a resume takes rewards: database, recipe, folder, inbox
     "trust": {"reader", "recipe", "rewards", "runs", "sandbox_probe"},
 }

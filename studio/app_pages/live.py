@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from studio import charts, components, data, jobs, widgets
+from studio import charts, components, data, explanations, jobs, widgets
 
 VIEW = "live_view"
 RESUMING = "live_resuming"
@@ -37,6 +37,7 @@ def resume(name: str) -> None:
 
 with st.container(horizontal=True, vertical_alignment="center"):
     run = widgets.pick_run()
+    others = widgets.pick_others(run) if run is not None else []
     if run is not None:
         st.space("stretch")
         query = {"run": run.name}
@@ -51,7 +52,15 @@ if run is not None:
     if st.session_state.get(RESUMING):
         resume(st.session_state.pop(RESUMING))
     widgets.show_problem()
-    components.live(key=VIEW, run=run.name, charts=charts.CHARTS, tiles=charts.TILES, on_action=act)
+    components.live(
+        key=VIEW,
+        run=run.name,
+        others=others,
+        charts=charts.CHARTS,
+        tiles=charts.TILES,
+        explanations=explanations.payload(),
+        on_action=act,
+    )
     log = jobs.console(run)
     if log and run.status() in ("failed", "crashed"):
         with st.expander("What the trainer wrote last", icon=":material/terminal:"):

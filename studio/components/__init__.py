@@ -56,15 +56,24 @@ def live(
     *,
     key: str,
     run: str,
+    others: list[str],
     charts: list[dict[str, Any]],
     tiles: list[dict[str, str]],
+    explanations: dict[str, dict[str, Any]],
     on_action: Callable[[], None],
 ) -> None:
-    """The live view of a run. `on_action`: `st.session_state[key].action` is `{kind, step}`.
+    """The live view of a run, `others` drawn over it. `on_action`:
+    `st.session_state[key].action` is `{kind, step}`.
 
     The page runs again when the run's status changes, and not otherwise.
     """
-    data = {"run": run, "url": f"/api/runs/{run}", "charts": charts, "tiles": tiles}
+    data = {
+        "run": run,
+        "others": others,
+        "charts": charts,
+        "tiles": tiles,
+        "explanations": explanations,
+    }
     _component("live")(key=key, data=data, on_action_change=on_action, on_status_change=_nothing)
 
 

@@ -65,66 +65,6 @@ def test_start_from_the_page_then_the_server_dies(chromium: Any, studio: Studio)
     again.close()
 
 
-def test_zoom_stays_and_a_click_opens_the_step(tab: Tab, studio: Studio) -> None:
-    run = record_run(studio.runs_dir, "growing", until=30)
-    tab.go("live?run=growing")
-    tab.page.wait_for_selector(".u-over")
-    wait_for(lambda: tab.number("step") == 30)
-    box = tab.page.locator("[aria-label=Loss] .u-over").bounding_box()
-    y = box["y"] + box["height"] / 2
-    tab.page.mouse.move(box["x"] + box["width"] / 3, y)
-    tab.page.mouse.down()
-    tab.page.mouse.move(box["x"] + box["width"] * 2 / 3, y, steps=5)
-    tab.page.mouse.up()
-    root = tab.page.locator("[data-zoom]").first
-    zoom = wait_for(lambda: root.get_attribute("data-zoom"))
-    low, high = map(float, zoom.split("-"))
-    assert 9 < low < 11 and 19 < high < 21
-    writer = RunWriter(run.db_path)
-    for step in range(31, 34):
-        for name in ("train/loss", "reward/mean"):
-            writer._insert_metrics(step, {name: 0.5})
-        polls = tab.number("polls")
-        wait_for(lambda before=polls: tab.number("polls") > before + 1)
-    writer.close()
-    assert tab.number("step") == 33, "the new points arrived"
-    assert root.get_attribute("data-zoom") == zoom, "and the view stayed"
-    tab.page.mouse.move(box["x"] + box["width"] / 2, y)
-    wait_for(lambda: re.match(r"step 1[45]", tab.page.locator(".hover").inner_text()))
-    tab.page.mouse.click(box["x"] + box["width"] / 2, y)
-    tab.page.wait_for_selector(".row")
-    assert re.search(r"/inspector\?.*step=1[45]", tab.page.evaluate("location.href"))
-
-
-def test_curves_forget_what_a_resume_undid(tab: Tab, studio: Studio) -> None:
-    run = record_run(studio.runs_dir, "resumed", until=30, short_from=25)
-    tab.go("live?run=resumed")
-    tab.page.wait_for_selector(".u-over")
-    wait_for(lambda: tab.number("step") == 30)
-    tab.page.get_by_text("Reward parts").wait_for()
-    loss = tab.page.locator("[aria-label=Loss]")
-    assert loss.get_attribute("data-num") == "30"
-    writer = RunWriter(run.db_path, truncate_after=20)
-    writer._insert_metrics(21, {"train/loss": 0.5, "reward/mean": 0.5})
-    writer.close()
-    wait_for(lambda: loss.get_attribute("data-num") == "21")
-    assert tab.number("step") == 21
-
-
-def test_charts_of_a_critic_appear_with_its_numbers(tab: Tab, studio: Studio) -> None:
-    record_comparison(studio.runs_dir, seeds=1, until=10)
-    tab.go("live?run=ppo-0")
-    loss = tab.page.locator("[aria-label='Value loss']")
-    loss.locator(".u-over").wait_for()
-    assert loss.get_attribute("data-num") == "10"
-    width = tab.page.locator("[aria-label=Loss]").bounding_box()["width"]
-    assert loss.bounding_box()["width"] == width, "drawn as wide as the others"
-    assert loss.locator("canvas").bounding_box()["width"] > width / 2
-    tab.go("live?run=grpo-0")
-    wait_for(lambda: tab.number("step") == 10)
-    assert not loss.is_visible()
-
-
 def test_compare_draws_bands_and_keeps_its_place(tab: Tab, studio: Studio) -> None:
     record_comparison(studio.runs_dir, seeds=3, until=30, recipes=SMALL)
     names = [f"{name}-{seed}" for seed in range(3) for name in SMALL]

@@ -2,17 +2,13 @@
 // All numbers and words come from Python; this only draws them.
 import uplotCss from "uplot/dist/uPlot.min.css";
 import uPlot from "uplot";
-import { align, css, tick } from "./chart.js";
+import { lineColor, withAlpha } from "./colors.js";
 import { COMPARE_CSS } from "./compare_css.js";
+import { align, axisLook, tick } from "./plot.js";
 import { BASE_CSS, el, format, mountOnce, setText } from "./shared.js";
 
 const HEIGHT = 360, BAND_ALPHA = 0.16;
-// Chosen so that any two of them differ under each kind of colour blindness; from the fourth line
-// on a dash tells them apart as well.
-const COLORS = {
-  light: ["#3b5bdb", "#e8710a", "#12a594", "#7d1128", "#1f1147", "#866da8"],
-  dark: ["#748ffc", "#ffa94d", "#63e6be", "#d6405f", "#a566a5", "#d5ccff"],
-};
+// From the fourth line on a dash tells them apart as well.
 const DASHES = [[8, 4], [3, 3], [10, 3, 2, 3]];
 // Steps, seconds and tokens are counted in whole ones.
 const WHOLE = [1, 2, 5, 10, 20, 50].flatMap((one) => [one, 100 * one, 1e4 * one, 1e6 * one, 1e8 * one]).sort((a, b) => a - b);
@@ -69,10 +65,7 @@ class Compare {
   }
 
   color(index) {
-    // The theme is whatever the page's background says.
-    const [r, g, b] = rgb(css(this.host, "--st-background-color"));
-    const colors = 0.3 * r + 0.6 * g + 0.1 * b < 128 ? COLORS.dark : COLORS.light;
-    return colors[index % colors.length];
+    return lineColor(this.host, index % 6);
   }
 
   swatch(index) {
@@ -111,13 +104,7 @@ class Compare {
 
   options(data) {
     const { host } = this;
-    const axis = {
-      stroke: () => css(host, "--st-gray-text-color"),
-      grid: { stroke: () => css(host, "--st-border-color-light") || css(host, "--st-border-color"), width: 1 },
-      ticks: { show: false },
-      font: `12px ${css(host, "--st-font") || "sans-serif"}`,
-      labelFont: `12px ${css(host, "--st-font") || "sans-serif"}`,
-    };
+    const axis = axisLook(host);
     return {
       width: Math.max(120, host.clientWidth), height: HEIGHT, legend: { show: false }, padding: [14, 14, 0, 0],
       scales: { x: { time: false, range: () => this.zoom ?? this.full }, y: { range: (_, low, high) => this.yRange(low, high) } },
@@ -233,15 +220,4 @@ function withBand(mean, half, form) {
   if (form === "percent") return `${(100 * mean).toFixed(1)} ± ${(100 * half).toFixed(1)} %`;
   const text = format(mean, form);
   return `${text} ± ${half.toFixed((text.split(".")[1] ?? "").length)}`;
-}
-
-/** The colour of the page as three numbers; themes write `#rrggbb` or `rgb(r, g, b)`. */
-function rgb(color) {
-  const hex = /^#([\da-f]{2})([\da-f]{2})([\da-f]{2})/i.exec(color);
-  if (hex) return hex.slice(1).map((part) => parseInt(part, 16));
-  return (color.match(/[\d.]+/g) ?? [255, 255, 255]).slice(0, 3).map(Number);
-}
-
-function withAlpha(hex, alpha) {
-  return `rgba(${rgb(hex).join(", ")}, ${alpha})`;
 }

@@ -4,7 +4,7 @@ import { FRESH, addressOf, copyLink, stateOf } from "./address.js";
 import { CHANNELS } from "./channels.js";
 import { Formula } from "./formula.js";
 import { INSPECTOR_CSS } from "./inspector_css.js";
-import { helpCard, listen } from "./keys.js";
+import { helpCard, listen } from "./inspector_keys.js";
 import { Open } from "./open.js";
 import { FILTERS, PromptCard, Prompts } from "./prompts.js";
 import { Ranking } from "./ranking.js";

@@ -1,36 +1,17 @@
-// Keys of the Inspector, and the card that lists them. R and C are Streamlit's own.
-import { el, isTyping } from "./shared.js";
+// Keyboard shortcuts: never while somebody types, and never with a modifier.
+const EDITABLE = "input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable]:not([contenteditable=false])";
 
-const HELP = [
-  ["j  k", "next, previous completion"], ["J  K", "next, previous prompt"], ["[  ]", "previous, next step"],
-  ["n  N", "next, previous step with signal"], ["m  M", "next, previous drop of the reward"], ["1 … 6", "colour tokens; again: none"],
-  ["←  →", "the token before, after"], ["f", "fold the thought"], ["d", "diff to the best"], ["v", "the whole prompt"],
-  ["/", "search"], ["x", "next filter"], ["y", "copy a link to this view"], ["Esc", "close the token, the search"], ["?", "this card"],
-];
-
-/** `act` has one method for each key; returns a function that ends it. */
-export function listen(act) {
-  const bound = {
-    j: () => act.completion(1), k: () => act.completion(-1), J: () => act.prompt(1), K: () => act.prompt(-1),
-    "[": () => act.step(-1), "]": () => act.step(1), n: () => act.jump("signal", false), N: () => act.jump("signal", true),
-    m: () => act.jump("drop", false), M: () => act.jump("drop", true), ArrowLeft: () => act.token(-1), ArrowRight: () => act.token(1),
-    f: () => act.toggle("fold"), d: () => act.toggle("diff"), v: () => act.toggle("whole"), "/": () => act.search(), x: () => act.filter(),
-    y: () => act.copy(), Escape: () => act.escape(), "?": () => act.help(),
-  };
-  for (let i = 1; i <= 6; i += 1) bound[String(i)] = () => act.color(i - 1);
-  function onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
-    if (event.composedPath().some((node) => node.role === "dialog" || node.tagName === "DIALOG")) return;
-    const found = bound[event.key];
-    if (!found || found() === false) return;
+/** Calls `actions[key]()`, whose `false` leaves the key to others; returns a function that stops
+ * listening. R and C belong to Streamlit. */
+export function listenToKeys(actions) {
+  const listener = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    // The path sees into shadow roots, where the target is only their host.
+    if (event.composedPath().some((node) => node instanceof Element && node.matches(EDITABLE))) return;
+    const act = actions[event.key];
+    if (!act || act() === false) return;
     event.preventDefault();
-  }
-  document.addEventListener("keydown", onKey);
-  return () => document.removeEventListener("keydown", onKey);
-}
-
-export function helpCard(close) {
-  return el("section", { className: "help", hidden: true, "aria-label": "Keys" },
-    el("header", {}, el("h4", {}, "Keys"), el("span", { className: "gap" }), el("button", { onclick: close }, "Close")),
-    el("dl", {}, ...HELP.flatMap(([keys, what]) => [el("dt", {}, keys), el("dd", {}, what)])));
+  };
+  document.addEventListener("keydown", listener);
+  return () => document.removeEventListener("keydown", listener);
 }

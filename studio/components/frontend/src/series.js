@@ -1,92 +1,113 @@
-// The curves of a run in the browser: grows by what each poll brings, forgets what a resume undid.
+// One run in the browser: its curves, where its steps stand, what happened in it.
+import { Curve } from "./buckets.js";
+import { Places } from "./places.js";
+import { LIVE, getJson, poll } from "./shared.js";
 
-export class Store {
-  constructor() {
+const POLL_MS = 1000, IDLE_MS = 5000;
+
+export class Series {
+  /** `changed(names | null)` after every answer (null: everything), `failed(error)` after none. */
+  constructor(name, changed, failed) {
+    this.name = name;
+    this.url = `/api/runs/${name}`;
     this.clear();
+    this.seen = this.source = "";
+    this.run = null;
+    this.problem = "";
+    this.marks = [];
+    this.events = [];
+    this.changed = changed;
+    this.poller = poll(() => this.ask(), () => (this.isLive() ? POLL_MS : IDLE_MS), failed);
   }
 
   clear() {
-    this.cursor = 0;
-    this.attempt = 0;
-    this.thinned = false;
+    this.cursor = this.attempt = 0;
     this.curves = new Map();
+    this.places = new Places();
     this.detail = null;
+    this.merged = new Map();
   }
 
-  /** True when the answer brought or took away points. */
+  isLive() {
+    return !this.run || LIVE.includes(this.run.status);
+  }
+
+  async ask() {
+    const query = new URLSearchParams({ since: this.cursor, attempt: this.attempt, seen: this.seen, source: this.source });
+    const answer = await getJson(`${this.url}/metrics?${query}`);
+    if (!this.stopped) this.apply(answer);
+  }
+
   apply(answer) {
-    const fresh = this.cursor === 0;
-    if (fresh) this.clear();
-    else if (answer.drop_after !== null) this.dropAfter(answer.drop_after);
-    for (const [name, [steps, values]] of Object.entries(answer.series)) this.extend(name, steps, values);
-    this.attempt = answer.attempt;
-    this.cursor = answer.cursor;
-    this.thinned = fresh ? answer.thinned : this.thinned;
-    return fresh || answer.drop_after !== null || Object.keys(answer.series).length > 0;
-  }
-
-  extend(name, steps, values) {
-    const curve = this.curves.get(name) ?? { steps: [], values: [] };
-    steps.forEach((step, i) => {
-      let at = curve.steps.length;
-      while (at > 0 && curve.steps[at - 1] >= step) at -= 1;
-      // The first answer may overlap with the second: the same step is replaced, not doubled.
-      const num = curve.steps[at] === step ? 1 : 0;
-      curve.steps.splice(at, num, step);
-      curve.values.splice(at, num, values[i]);
-    });
-    this.curves.set(name, curve);
-  }
-
-  dropAfter(step) {
-    this.detail = null;
-    for (const curve of this.curves.values()) {
-      let num = curve.steps.length;
-      while (num > 0 && curve.steps[num - 1] > step) num -= 1;
-      curve.steps.length = curve.values.length = num;
+    if (answer.whole) this.clear();
+    for (const [name, columns] of Object.entries(answer.series)) {
+      if (!this.curves.has(name)) this.curves.set(name, new Curve());
+      this.curves.get(name).append(columns, answer.breaks[name]);
+      this.merged.delete(name);
     }
+    this.places.append(answer.places);
+    const marked = answer.marks !== undefined;
+    if (marked) {
+      this.marks = answer.marks.map((mark) => ({ ...mark, label: mark.number ? `reward v${mark.number}` : "" }));
+      this.events = answer.events;
+    }
+    const { attempt, cursor, seen, source, run, problem } = answer;
+    Object.assign(this, { attempt, cursor, seen, source, run, problem });
+    this.changed(answer.whole || marked ? null : Object.keys(answer.series));
   }
 
   /** A curve, in full detail where a zoom has fetched it. */
   curve(name) {
-    const coarse = this.curves.get(name) ?? { steps: [], values: [] };
-    const fine = this.detail?.series[name];
-    if (!fine) return coarse;
-    const { low } = this.detail;
-    const high = fine[0].length ? fine[0][fine[0].length - 1] : low;
-    const pick = (keep) => {
-      const kept = coarse.steps.map((step, i) => [step, coarse.values[i]]).filter(([step]) => keep(step));
-      return { steps: kept.map((pair) => pair[0]), values: kept.map((pair) => pair[1]) };
-    };
-    const before = pick((step) => step < low);
-    const after = pick((step) => step > high);
-    return {
-      steps: [...before.steps, ...fine[0], ...after.steps],
-      values: [...before.values, ...fine[1], ...after.values],
-    };
+    const coarse = this.curves.get(name);
+    const fine = this.detail?.get(name);
+    if (!coarse || !fine) return coarse ?? new Curve();
+    if (!this.merged.has(name)) this.merged.set(name, coarse.replaced(fine));
+    return this.merged.get(name);
   }
 
-  names() {
-    return [...this.curves.keys()];
+  isThinned(names) {
+    return names.some((name) => this.curves.get(name)?.count.some((count) => count > 1));
   }
 
-  /** The newest value of a curve, or its value `back` points earlier; null where there is none. */
+  /** Fetch a stretch of some curves in detail; null forgets what was fetched. */
+  async look(names, low, high) {
+    const { series, breaks } = await getJson(`${this.url}/window?${new URLSearchParams([
+      ["low", Math.floor(low)], ["high", Math.ceil(high)], ...names.map((name) => ["name", name])])}`);
+    this.detail ??= new Map();
+    for (const name of names) this.detail.set(name, new Curve().append(series[name], breaks[name]));
+    this.merged.clear();
+  }
+
+  forgetDetail() {
+    this.detail = null;
+    this.merged.clear();
+  }
+
+  /** The steps at which other reward code came into force. */
+  changes() {
+    return this.marks.filter((mark) => mark.kind === "reward").map((mark) => mark.step);
+  }
+
   last(name, back = 0) {
-    const values = this.curves.get(name)?.values ?? [];
-    return values[values.length - 1 - back] ?? null;
+    return this.curves.get(name)?.at(back) ?? null;
   }
 
   first(name) {
-    return this.curves.get(name)?.values[0] ?? null;
+    return this.curves.get(name)?.mean[0] ?? null;
   }
 
   lastStep() {
     let last = 0;
-    for (const name of this.curves.keys()) last = Math.max(last, this.lastStepOf(name));
+    for (const curve of this.curves.values()) last = Math.max(last, curve.lastStep);
     return last;
   }
 
   lastStepOf(name) {
-    return this.curves.get(name)?.steps.at(-1) ?? 0;
+    return this.curves.get(name)?.lastStep ?? 0;
+  }
+
+  stop() {
+    this.stopped = true;
+    this.poller.stop();
   }
 }

@@ -184,10 +184,3 @@ export function visible(text) {
     return code < 0x20 ? String.fromCodePoint(0x2400 + code) : `⟨${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
   });
 }
-
-/** Whether a key press belongs to something that takes text, on this page or inside a component. */
-export function isTyping(event) {
-  return event.composedPath().some((node) => node instanceof HTMLElement
-    && (node.isContentEditable || /^(TEXTAREA|SELECT)$/.test(node.tagName)
-      || (node.tagName === "INPUT" && !/^(checkbox|radio|range|button)$/.test(node.type))));
-}
