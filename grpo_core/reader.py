@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from grpo_core.records import TokenTrace
 from grpo_core.traces import unpack_trace
@@ -26,7 +26,7 @@ class RunReader:
         )
         self._db.row_factory = sqlite3.Row
 
-    def __enter__(self) -> RunReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,8 +13,10 @@
 
 from __future__ import annotations
 
+import functools
+import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from anyio import to_thread
 from starlette.exceptions import HTTPException
@@ -24,12 +26,13 @@ from starlette.routing import Route
 
 from grpo_core.group_reader import GroupReader
 from grpo_core.runs import Run
-from studio import groups, token_story
+from studio import data, groups, token_story
 from studio.answers import answer, integer, run_of
 
 MAX_FIND = 200
 """Characters that are searched for."""
 
+T = TypeVar("T")
 Query = Callable[[GroupReader, Run, Request], dict[str, Any] | None]
 
 
@@ -55,11 +58,20 @@ def routes() -> list[Route]:
 def _endpoint(query: Query) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         run = run_of(request)
-        return await answer(
-            lambda: groups.read(run, lambda reader: query(reader, run, request), None)
-        )
+        return await answer(lambda: _ask(run, lambda reader: query(reader, run, request)))
 
     return endpoint
+
+
+def _ask(run: Run, query: Callable[[GroupReader], T]) -> T | dict[str, Any]:
+    """The answer of a query, or `problem`: why the database does not give one."""
+    if not run.db_path.exists() and run.config_path.exists():
+        return {"first": None, "last": None, "attempt": 0}  # a run that has only begun
+    try:
+        with GroupReader(run.db_path) as reader:
+            return query(reader)
+    except (sqlite3.Error, ValueError, KeyError, TypeError) as error:  # not what we wrote
+        return {"first": None, "problem": data.unreadable(error, run)}
 
 
 def _next(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
@@ -102,11 +114,9 @@ def _find(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
 
 async def _strips(request: Request) -> Response:
     run, group = run_of(request), request.path_params["group"]
-    found = await to_thread.run_sync(
-        lambda: groups.read(run, lambda reader: groups.strips(reader, run, group), b"")
-    )
-    if not found:
+    query = functools.partial(groups.strips, run=run, group_id=group)
+    found = await to_thread.run_sync(lambda: _ask(run, query))
+    if not isinstance(found, bytes):
         raise HTTPException(404)
-    return Response(
-        found, media_type="application/octet-stream", headers={"cache-control": "no-store"}
-    )
+    headers = {"cache-control": "no-store"}
+    return Response(found, media_type="application/octet-stream", headers=headers)

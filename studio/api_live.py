@@ -113,13 +113,6 @@ def live_state(
         "source": known.edition,
         "whole": since == 0,
         "seen": stamp,
-        "problem": _sentence(problem, run),
+        "problem": data.unreadable(problem, run),
         **found,
     }
-
-
-def _sentence(problem: str, run: Run) -> str:
-    """What is wrong with the database, in words; a run that just begins has no tables yet."""
-    if not problem or ("no such table" in problem and run.status() == "starting"):
-        return ""
-    return f"This run's database cannot be read: {problem}. Its other files are untouched."

@@ -86,6 +86,14 @@ def read_with(kind: Callable[[Path], R], run: Run, query: Callable[[R], T], defa
             return default
 
 
+def unreadable(problem: object, run: Run) -> str:
+    """What is wrong with the database, in words; nothing of a run that has only begun, whose
+    tables are not there yet."""
+    if not problem or ("no such table" in str(problem) and run.status() == "starting"):
+        return ""
+    return f"This run's database cannot be read: {problem}. Its other files are untouched."
+
+
 def config_of(run: Run) -> RunConfig | None:
     """The run's resolved recipe, None if it cannot be read (a newer version wrote it, say)."""
     try:

@@ -22,7 +22,7 @@ from grpo_core.config import RunConfig
 from grpo_core.group_reader import GroupReader
 from grpo_core.recipe import parse_config
 from grpo_core.records import Event, TokenPass, TokenTrace
-from grpo_core.runs import Run
+from grpo_core.runs import Run, create_run
 from grpo_core.store import RunWriter
 from grpo_core.terms import Numbers, terms_of
 from grpo_core.traces import pack_trace
@@ -216,12 +216,33 @@ FEW = pack_trace([1], TokenTrace())
 
 
 @pytest.mark.parametrize("blob", [b"", b"not deflated", FEW])
-def test_damaged_numbers_are_not_shown(client: TestClient, recorded: Run, blob: bytes) -> None:
+def test_damaged_numbers_are_said(client: TestClient, recorded: Run, blob: bytes) -> None:
     change(recorded, "UPDATE tokens SET blob = ?", blob)
     first = ask(client, "step/5")["groups"][0]
     rollout = ask(client, f"group/{first['id']}")["rollouts"][0]
-    for path in (f"tokens/{rollout['id']}", f"strips/{first['id']}", f"formula/{rollout['id']}"):
-        assert client.get(f"/api/runs/bundled-1/{path}").status_code == 404
+    for path in (f"tokens/{rollout['id']}", f"formula/{rollout['id']}"):
+        assert "not the numbers of a completion" in ask(client, path)["problem"]
+    assert client.get(f"/api/runs/bundled-1/strips/{first['id']}").status_code == 404
+
+
+def test_a_damaged_database_is_said_and_another_run_is_shown(
+    client: TestClient, recorded: Run, empty: Path
+) -> None:
+    broken = create_run(empty, "broken", "num_steps: 3\n")
+    broken.db_path.write_text("this is not a database, but it is long enough " * 40)
+    said = client.get("/api/runs/broken/steps").json()
+    assert said["first"] is None and "file is not a database" in said["problem"]
+    assert (
+        "Its other files are untouched" in client.get("/api/runs/broken/step/1").json()["problem"]
+    )
+    cut = create_run(empty, "cut", "num_steps: 3\n")
+    whole = recorded.db_path.read_bytes()
+    cut.db_path.write_bytes(whole[: len(whole) // 3])
+    assert "cannot be read" in client.get("/api/runs/cut/steps").json()["problem"]
+    begun = create_run(empty, "begun", "num_steps: 3\n")
+    answer = client.get("/api/runs/begun/steps").json()
+    assert (answer["first"], answer.get("problem")) == (None, None) and begun
+    assert ask(client, "steps")["last"] == 24
 
 
 # --- the objective with its numbers --------------------------------------------------------------

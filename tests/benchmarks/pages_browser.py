@@ -81,7 +81,7 @@ class Places:
     """Shows the numbers of the tokens; empty where they are shown from the beginning."""
     tokens_ready: str = ".chunk > span:nth-child(200)"
     """There once the open completion shows them."""
-    follows: str = "since=cursor,attempt=attempt"
+    follows: str = "since=cursor,attempt=attempt,seen=seen,source=source"
     """Which entry of an answer becomes which parameter of the next request of the same route."""
 
 

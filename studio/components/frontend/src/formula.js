@@ -32,6 +32,7 @@ export class Formula {
     let answer;
     try {
       answer = await getJson(`${at.url}/formula/${at.rollout}?${query}`);
+      if (answer.problem) throw new Error(answer.problem);
     } catch (error) {
       if (turn === this.turn) this.body.replaceChildren(el("p", { className: "faint" }, error.message));
       return;

@@ -99,7 +99,7 @@ class Inspector {
     const before = this.stock.bounds;
     this.stock.bounds = bounds;
     if (bounds.first === null) {
-      this.say("This run has not finished its first step. Come back in a moment.");
+      this.say(bounds.problem || "This run has not finished its first step. Come back in a moment.");
       return;
     }
     if (before?.attempt && before.attempt !== bounds.attempt) await this.goTo(Math.min(this.state.step ?? bounds.last, bounds.last));

@@ -61,6 +61,7 @@ export class Search {
     let answer;
     try {
       answer = await getJson(`${this.act.url()}/find?${query}`);
+      if (answer.problem) throw new Error(answer.problem);
     } catch (error) {
       setText(this.state, error.message);
       return;

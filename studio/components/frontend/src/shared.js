@@ -143,7 +143,7 @@ export function poll(ask, interval, failed) {
 }
 
 /** GET as JSON; the error says in one sentence what a person can do. */
-export async function getJson(url) {
+export async function getJson(url, gone = "This run is gone: it was deleted or moved.") {
   let response;
   try {
     response = await fetch(url, { credentials: "same-origin", cache: "no-store" });
@@ -153,7 +153,7 @@ export async function getJson(url) {
   if (response.status === 401) {
     throw new Error("The studio was restarted. Open the new link from its terminal.");
   }
-  if (response.status === 404) throw new Error("This run is gone: it was deleted or moved.");
+  if (response.status === 404) throw new Error(gone);
   if (!response.ok) throw new Error(`The studio answered ${response.status}; trying again.`);
   return response.json();
 }

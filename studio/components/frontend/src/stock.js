@@ -3,6 +3,8 @@
 import { readStrips } from "./channels.js";
 import { getJson } from "./shared.js";
 
+const GONE = "This is gone: the run was deleted, or a resume has taken the step back.";
+
 export class Stock {
   /** `say(text)` is told what went wrong. */
   constructor(say) {
@@ -20,7 +22,10 @@ export class Stock {
 
   async get(path) {
     try {
-      return await getJson(`${this.url}/${path}`);
+      const answer = await getJson(`${this.url}/${path}`, GONE);
+      if (!answer.problem) return answer;
+      this.say(answer.problem);
+      return null;
     } catch (error) {
       this.say(error.message);
       return null;
