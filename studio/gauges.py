@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,27 +60,33 @@ def _cpu() -> float:
     return min(1.0, max(0.0, more_busy / max(more_busy + more_idle, 1e-9)))
 
 
-def gpus() -> list[dict[str, Any]]:
-    """`name, busy (share), memory ([used, of] bytes), celsius, watts` of each GPU, what it does not
-    tell is None; none without NVIDIA's library.
-    """
+@cache
+def _library() -> Any:
+    """NVIDIA's library, once it has found its driver; None where there is neither. Asked once: on a
+    machine with GPUs it takes a while."""
     try:
-        import pynvml  # noqa: PLC0415 - optional, and it asks the driver
+        import pynvml  # noqa: PLC0415 - it loads the driver
     except ImportError:
-        return []
+        return None
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
+        return None
+    return pynvml
+
+
+def gpus() -> list[dict[str, Any]]:
+    """`name, busy (share), memory ([used, of] bytes), celsius, watts` of each GPU, what it does not
+    tell is None; none without NVIDIA's driver.
+    """
+    nvml = _library()
+    if nvml is None:
         return []
     try:
-        handles = [
-            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
-        ]
-        return [_gpu(pynvml, handle) for handle in handles]
-    except pynvml.NVMLError:
+        handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+        return [_gpu(nvml, handle) for handle in handles]
+    except nvml.NVMLError:
         return []
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def _gpu(nvml: Any, handle: Any) -> dict[str, Any]:

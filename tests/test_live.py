@@ -473,11 +473,14 @@ def test_gauges_ask_a_gpu_what_it_tells(monkeypatch: pytest.MonkeyPatch) -> None
         } | changes)  # fmt: skip
 
     monkeypatch.setitem(sys.modules, "pynvml", library())
+    gauges._library.cache_clear()
     assert gauges.gpus() == [
         {"name": "H200", "busy": 0.97, "memory": [3, 8], "celsius": 61, "watts": None}
     ]
     monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=silent))
+    gauges._library.cache_clear()
     assert gauges.gpus() == [], "a library without a driver"
+    gauges._library.cache_clear()
 
 
 # --- damaged -------------------------------------------------------------------------------------
