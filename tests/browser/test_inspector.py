@@ -207,7 +207,7 @@ def test_text_of_a_model_is_only_text(tab: Tab, studio: Studio) -> None:
     assert tab.foreign == [] and page.evaluate("window.hacked") is None
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
 def test_nothing_is_cut_off_in_a_narrow_window(chromium: Any, studio: Studio, scheme: str) -> None:
     tab = Tab(chromium, studio, scheme).enter()
     tab.page.set_viewport_size({"width": 900, "height": 900})
@@ -225,6 +225,7 @@ def test_nothing_is_cut_off_in_a_narrow_window(chromium: Any, studio: Studio, sc
     tab.close()
 
 
+@pytest.mark.slow
 def test_two_tabs_look_at_different_steps(chromium: Any, studio: Studio, tab: Tab) -> None:
     other = Tab(chromium, studio).enter()
     opened(tab, "run=recorded&step=5")
