@@ -147,6 +147,8 @@ def write_large(runs_dir: Any, completions: int, tokens: int) -> Run:
         rollouts.append(rollout)
     group = Group(Problem("p", "q", "1", {}), "A question", [], rollouts)
     writer.write_step(StepStats(1, completions * tokens, "v", {"reward/mean": 0.5}), [group])
+    for step in range(2, 3000):
+        writer._insert_metrics(step, {"reward/mean": 0.25 if step < 1500 else 0.75})
     writer.close()
     return run
 
@@ -168,6 +170,9 @@ def test_a_group_of_64_with_1024_tokens_each_is_light(tab: Tab, studio: Studio) 
         )
     )
     assert painted > 5
+    ribbon = page.locator(".ribbon")
+    wait_for(lambda: ribbon.get_attribute("data-high") == "0.75")
+    assert 100 < int(ribbon.get_attribute("data-points") or 0) <= 601, "a long run is thinned"
     for _ in range(40):
         page.keyboard.press("j")
     wait_for(lambda: data(tab, "completion") == "41")

@@ -30,7 +30,12 @@ export class Steps {
   async load(url) {
     try {
       const { series } = await getJson(`${url}/window?name=reward/mean`);
-      this.series = (series["reward/mean"] ?? [[], []]).map((column) => thinned(column));
+      const columns = series["reward/mean"] ?? [[], []];
+      // of a long run these are buckets: where each begins, and its mean
+      const line = columns.length > 2 ? [columns[0], columns[6]] : columns;
+      this.series = line.map((column) => thinned(column));
+      this.canvas.dataset.points = String(this.series[0].length);
+      this.canvas.dataset.high = String(Math.max(...this.series[1]));
     } catch { /* the ribbon stays as it was; the page says what is wrong */ }
     this.draw();
   }
