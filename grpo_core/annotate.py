@@ -31,6 +31,8 @@ class Annotations:
     value_K: Tensor | None = None
     hidden_KD: Tensor | None = None
     """Hidden states before each token, of this process's rows only (the rest are zeros)."""
+    traced: list[int] = field(default_factory=list)
+    """The groups whose token numbers are kept."""
 
 
 @dataclass
@@ -54,17 +56,28 @@ class UpdateResult:
 
 
 @torch.no_grad()
-def annotate(learner: Learner, batch: Batch, config: RunConfig) -> Annotations:
+def annotate(
+    learner: Learner, batch: Batch, config: RunConfig, traced: list[int] | None = None
+) -> Annotations:
     """Only the forwards that the row needs. The KL to the initial policy is always shown; where
-    nothing is learned from it some groups do for that, and those whose tokens are kept."""
+    nothing is learned from it the first groups do for that. `traced`: the groups whose token
+    numbers are kept, by default the first; their log-probs under the reference are known too."""
     algorithm, reference = config.algorithm, config.algorithm.kl_reference
-    every = range(len(batch.group_rows))
-    shown = every[: max(config.store.kl_groups, config.store.token_groups)]
+    every = list(range(len(batch.group_rows)))
+    traced = every[: config.store.token_groups] if traced is None else traced
+    first = every[: max(config.store.kl_groups, config.store.token_groups)]
+    shown = sorted({*first, *traced})
     needed = every if algorithm.kl_coefficient else shown
     with learner.policy.as_it_began() as model:
         groups = needed if reference == "initial" else shown
-        initial_K = _logp(learner, model, batch, config, groups)
-    notes = Annotations(initial_K, initial_K)
+        ref_K = _logp(learner, model, batch, config, groups)
+    initial_K = ref_K
+    if len(groups) > len(first) and groups is shown:
+        # which groups are traced depends on their rewards: they must not decide the KL's mean
+        initial_K = ref_K.clone()
+        extra = [group for group in groups if group not in first]
+        initial_K[batch.tokens_of_groups(extra)] = torch.nan
+    notes = Annotations(initial_K, ref_K, traced=traced)
     if reference == "old":
         notes.ref_K = None
     elif learner.moving is not None:
@@ -82,9 +95,9 @@ def _needs_old(config: RunConfig) -> bool:
 
 
 def _logp(
-    learner: Learner, model: PreTrainedModel, batch: Batch, config: RunConfig, groups: range
+    learner: Learner, model: PreTrainedModel, batch: Batch, config: RunConfig, groups: list[int]
 ) -> Tensor:
-    """Log-probs of the completions of `groups`, the first of the step; NaN for the others."""
+    """Log-probs of the completions of `groups`; NaN for the others."""
     logp_K = _empty(learner, batch)
 
     def score(rows: list[int]) -> None:
@@ -94,7 +107,8 @@ def _logp(
     own = [group for group in batch.own_groups if group in groups]
     learner.budget.over(batch, own, score)
     logp_K = learner.team.sum(logp_K)
-    logp_K[batch.offsets[batch.group_rows[groups.stop - 1].stop] :] = torch.nan
+    others = [group for group in range(len(batch.group_rows)) if group not in set(groups)]
+    logp_K[batch.tokens_of_groups(others)] = torch.nan
     return logp_K
 
 

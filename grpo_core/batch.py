@@ -48,10 +48,10 @@ class Batch:
         spans = [torch.arange(self.offsets[row], self.offsets[row + 1]) for row in rows]
         return torch.cat(spans).to(self.sequence_K.device)
 
-    def num_first(self, groups: int) -> int:
-        """Tokens of the first so many groups."""
-        rows = self.group_rows[:groups]
-        return self.offsets[rows[-1].stop] if rows else 0
+    def tokens_of_groups(self, groups: list[int]) -> Tensor:
+        """Flat indices of the tokens of these groups, in their order."""
+        rows = [row for group in groups for row in self.group_rows[group]]
+        return self.tokens_of(rows) if rows else self.sequence_K.new_zeros(0)
 
     @property
     def lengths(self) -> list[int]:

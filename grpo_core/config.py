@@ -185,7 +185,10 @@ class StoreConfig(Section):
         "hold no KL; all of them where one does.",
     )
     token_groups: int = Field(
-        4, ge=0, description="Groups per step whose token-level numbers are kept."
+        4,
+        ge=0,
+        description="Groups per step whose token-level numbers are kept; those whose rewards "
+        "differ come first.",
     )
 
 

@@ -14,18 +14,24 @@ CHANNELS = ("logp", "old", "entropy", "advantage")
 
 
 class Pass:
-    """The numbers of the first `num` tokens of a step in one pass; others are not kept."""
+    """The numbers of some tokens of a step in one pass; `kept`: their flat indices, None for all
+    of the K tokens that there are in `like`."""
 
-    def __init__(self, num: int, like: Tensor) -> None:
-        self.num = num
+    def __init__(self, like: Tensor, kept: Tensor | None = None) -> None:
+        self.num = len(like) if kept is None else len(kept)
         # One more place, where all that is not kept goes: cheaper than choosing on a GPU.
-        self._values = like.new_zeros(len(CHANNELS) + 1, num + 1)
+        self._values = like.new_zeros(len(CHANNELS) + 1, self.num + 1)
+        self._place_K: Tensor | None = None
+        if kept is not None:
+            self._place_K = torch.full((len(like),), self.num, device=like.device)
+            self._place_K[kept] = torch.arange(self.num, device=like.device)
 
     def note(self, tokens: Tensor, *values_K: Tensor) -> None:
         """Keep the channels of `tokens` (flat indices); noting them again changes nothing."""
         seen = torch.ones_like(values_K[0])
         stacked = torch.stack([value.detach() for value in (*values_K, seen)])
-        self._values[:, tokens.clamp(max=self.num)] = stacked.to(self._values.dtype)
+        places = tokens if self._place_K is None else self._place_K[tokens]
+        self._values[:, places] = stacked.to(self._values.dtype)
 
     @property
     def logp_K(self) -> Tensor:

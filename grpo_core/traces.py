@@ -26,12 +26,14 @@ def fill_traces(
     ref: list[float],
     weight: list[float],
     passes: list[list[list[float]]],
+    decode: Callable[[list[int]], str],
     piece: Callable[[int], str],
 ) -> None:
-    """Keep the token numbers of `groups`, the first of their step.
+    """Keep the token numbers of `groups`.
 
     All lists are flat over these groups' tokens; `passes` holds the channels `logp`, `old`,
-    `entropy` and `advantage` of each pass of the update; `piece` gives a token's text.
+    `entropy` and `advantage` of each pass of the update; `piece` gives a token's text, `decode`
+    that of several.
     """
     start = 0
     for rollout in (rollout for group in groups for rollout in group.rollouts):
@@ -39,7 +41,7 @@ def fill_traces(
         seen = [TokenPass(*(channel[part] for channel in one)) for one in passes]
         first = seen[0]
         rollout.trace = TokenTrace(
-            [piece(token) for token in rollout.ids],
+            pieces_of(rollout.ids, decode, piece),
             first.logp,
             first.old,
             ref[part],
@@ -49,6 +51,28 @@ def fill_traces(
             seen[1:],
         )
         start = part.stop
+
+
+HALF = "\N{REPLACEMENT CHARACTER}"
+"""What a tokenizer gives for bytes that are no whole character."""
+
+
+def pieces_of(
+    ids: list[int], decode: Callable[[list[int]], str], piece: Callable[[int], str]
+) -> list[str]:
+    """The text of each token; of a character that is split over tokens the last one has it all."""
+    pieces = [piece(token) for token in ids]
+    start = 0
+    while start < len(ids):
+        end = start
+        while end < len(ids) and HALF in pieces[end]:
+            end += 1
+            text = decode(ids[start:end])
+            if not text.endswith(HALF):
+                pieces[start:end] = [""] * (end - start - 1) + [text]
+                break
+        start = max(end, start + 1)
+    return pieces
 
 
 def pack_trace(ids: list[int], trace: TokenTrace) -> bytes:
@@ -91,6 +115,7 @@ def _parts(blob: bytes) -> tuple[dict[str, list], NDArray[np.float32]]:
         table = np.frombuffer(data[4 + size :], dtype="<f4")
         table = table.reshape(-1, num) if num else np.zeros((len(_FIRST), 0), dtype="<f4")
         is_whole = len(header["pieces"]) == num and len(table) >= len(_FIRST)
+        is_whole &= all(isinstance(piece, str) for piece in header["pieces"])
     except (zlib.error, struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not the numbers of a completion: {error}") from None
     if not is_whole or (len(table) - len(_FIRST)) % len(_LATER):

@@ -40,7 +40,7 @@ class Update:
         self.weight_K = torch.zeros_like(notes.initial_K)
         self.value_weight_K = self.weight_K.clone()
         # the first of all tokens, later ones of those that are kept
-        self.passes = [Pass(len(self.weight_K), self.weight_K)]
+        self.passes = [Pass(self.weight_K)]
         self.losses: list[float] = []
         self.norms: list[float] = []
         self.value_losses: list[float] = []
@@ -52,10 +52,10 @@ class Update:
     def run(self) -> UpdateResult:
         """All passes. A step that is not finite ends the update before the weights change."""
         nonfinite = ""
-        kept = self.batch.num_first(self.config.store.token_groups)
+        kept = self.batch.tokens_of_groups(self.notes.traced)
         for index in range(self.config.optim.updates_per_rollout):
             if index:
-                self.passes.append(Pass(kept, self.weight_K))
+                self.passes.append(Pass(self.weight_K, kept))
             for minibatch in self.batch.minibatches:
                 nonfinite = self._step(minibatch, is_first_pass=index == 0)
                 if nonfinite:

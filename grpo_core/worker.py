@@ -60,6 +60,10 @@ class Worker:
         tokenizer = self.policy.tokenizer
         self.piece = functools.cache(lambda token: str(tokenizer.decode([token])))
 
+    def text_of(self, ids: list[int]) -> str:
+        """What several tokens say together."""
+        return str(self.policy.tokenizer.decode(ids))
+
     def set_rewards(self, functions: list[RewardFunction]) -> None:
         """Score with these from now on."""
         self.scorer.close()
@@ -175,7 +179,7 @@ class Worker:
         share = self.team.share(len(groups))
         device = learner.accelerator.device
         batch = pack(groups, device, share, optim.minibatches)
-        notes = annotate(learner, batch, config)
+        notes = annotate(learner, batch, config, telling(groups, config.store.token_groups))
         weights = {function.name: function.weight for function in self.functions}
         credit = assign_credit(groups, batch, notes, config, weights, self.team)
         notes.hidden_KD = None  # as large as the step's activations, and done with
@@ -183,10 +187,12 @@ class Worker:
         learner.move_reference(step, config)
         self.engine.refresh()
         ref_K = result.old_K if notes.ref_K is None else notes.ref_K
-        kept = batch.num_first(config.store.token_groups)
-        ref, weight = ref_K[:kept].tolist(), result.weight_K[:kept].tolist()
-        passes = [one[:, :kept].tolist() for one in result.passes]
-        fill_traces(groups[: config.store.token_groups], ref, weight, passes, self.piece)
+        kept = batch.tokens_of_groups(notes.traced)
+        ref, weight = ref_K[kept].tolist(), result.weight_K[kept].tolist()
+        first, *later = result.passes
+        passes = [first[:, kept].tolist(), *(one.tolist() for one in later)]
+        traced = [groups[group] for group in notes.traced]
+        fill_traces(traced, ref, weight, passes, self.text_of, self.piece)
         return result, {**result.metrics, "train/learning_rate": optim.learning_rate * warmup}
 
     def evaluate(self, step: int, config: RunConfig) -> EvalResult:
@@ -202,6 +208,14 @@ def fewer_rows(engine: Engine) -> Event:
         f"{engine.rows_at_once} completions at a time from now on, the same samples"
     )
     return Event("oom", {"message": message, "rows_at_once": engine.rows_at_once})
+
+
+def telling(groups: list[Group], num: int) -> list[int]:
+    """The first `num` groups whose rewards differ, then others: the tokens of a group that moves
+    nothing tell little."""
+    flat = [is_flat([one.reward for one in group.rollouts]) for group in groups]
+    order = sorted(range(len(groups)), key=lambda group: flat[group])
+    return sorted(order[:num])
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

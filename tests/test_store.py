@@ -21,7 +21,7 @@ from grpo_core.records import (
     TokenTrace,
 )
 from grpo_core.store import RunWriter
-from grpo_core.traces import channels_of, pack_trace, unpack_trace
+from grpo_core.traces import channels_of, pack_trace, pieces_of, unpack_trace
 
 
 def group(text: str = "4", trace: bool = False) -> Group:
@@ -163,6 +163,20 @@ def test_trace_blob_keeps_every_pass():
     newest = {name: values.tolist() for name, values in channels_of(blob).items()}
     assert newest["logp"] == [9.0, 2.0] and newest["advantage"] == [12.0, 8.0]
     assert newest["ref"] == newest["weight"] == [0.5, 0.25]
+
+
+def test_a_character_that_is_split_over_tokens_is_whole_at_its_last():
+    """Tokens are bytes here, as a byte-level tokenizer has them at worst."""
+    text = "a 中😀b"
+    ids = list(text.encode())
+
+    def decode(some):
+        return bytes(some).decode("utf-8", "replace")
+
+    pieces = pieces_of(ids, decode, lambda one: decode([one]))
+    assert pieces == ["a", " ", "", "", "中", "", "", "", "😀", "b"]
+    torn = pieces_of([*ids[:3], ord("x")], decode, lambda one: decode([one]))
+    assert "".join(torn).endswith("x") and len(torn) == 4
 
 
 @pytest.mark.parametrize("blob", [b"", b"x", zlib.compress(b"\0\0"), zlib.compress(b"[]" * 40)])

@@ -21,6 +21,7 @@ from whole_runs import (
 from grpo_core import launch, trainer, worker
 from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe, parse_config
+from grpo_core.records import Group, Problem, Rollout
 from grpo_core.rewards import from_source, to_dicts
 from grpo_core.runs import Command, find_run
 from grpo_core.sandbox_probe import Protection, probe
@@ -387,7 +388,7 @@ def test_faults_in_the_last_step_do_not_keep_a_run_from_its_end(recipe, tmp_path
 def test_an_update_that_is_not_finite_leaves_the_weights_alone(recipe, tmp_path, monkeypatch):
     real, calls = worker.annotate, []
 
-    def poisoned(learner, batch, config):
+    def poisoned(learner, batch, config, traced):
         weights = [p.clone() for p in learner.policy.model.parameters()]
         if len(calls) == 2:  # the step after the poisoned one begins where that one began
             assert all(torch.equal(a, b) for a, b in zip(calls[1], weights, strict=True))
@@ -517,3 +518,15 @@ def test_where_nothing_differs_the_step_makes_do_with_what_there_is(recipe, tmp_
         assert dict(reader.series("rollout/resampled_groups")) == {1: 8, 2: 8}
         assert len(reader.groups(1)) == 4
         assert dict(reader.series("train/loss")) == {1: 0, 2: 0}
+
+
+def test_tokens_are_kept_of_groups_that_teach_first():
+    def group(*rewards):
+        rollouts = [Rollout([1], [0.0], "x", "stop", reward=reward) for reward in rewards]
+        return Group(Problem("p", "q", "a"), "q", [1], rollouts)
+
+    flat, telling_one, unknown = group(1.0, 1.0), group(1.0, 0.0), group(None, None)
+    groups = [flat, telling_one, unknown, flat, telling_one, telling_one]
+    assert worker.telling(groups, 2) == [1, 4]
+    assert worker.telling(groups, 4) == [0, 1, 4, 5]
+    assert worker.telling(groups, 0) == [] and worker.telling(groups, 99) == [0, 1, 2, 3, 4, 5]
