@@ -73,32 +73,38 @@ class GroupReader(RunReader):
         )
         return found[0] if found else None
 
-    def find_text(self, text: str, before: int, steps: int, most: int) -> list[dict[str, Any]]:
+    def find_text(
+        self, text: str, before: int, after: int, steps: int, most: int
+    ) -> list[dict[str, Any]]:
         """Completions that contain `text` (any case of ASCII letters), newest step first: `id,
-        group_id, step, text`; looks at up to `steps` steps from `before` down."""
+        group_id, step, text`; looks at up to `steps` steps from `before` down, of that one at
+        completions with an id above `after`."""
         pattern = re.sub(r"([%_\\])", r"\\\1", text)
         return self._rows(
             "SELECT r.id, r.group_id, g.step, r.text FROM groups g"
             " JOIN rollouts r ON r.group_id = g.id"
             " WHERE g.step <= ?1 AND g.step > ?1 - ?2 AND r.text LIKE ?3 ESCAPE '\\'"
-            " ORDER BY g.step DESC, r.id LIMIT ?4",
+            " AND (g.step < ?1 OR r.id > ?5) ORDER BY g.step DESC, r.id LIMIT ?4",
             before,
             steps,
             f"%{pattern}%",
             most,
+            after,
         )
 
-    def next_with_signal(self, step: int, back: bool) -> dict[str, Any] | None:
-        """`step, id` of the nearest group after (before) a step whose rewards differ."""
+    def next_with_signal(self, step: int, back: bool, most: int) -> dict[str, Any] | None:
+        """`step, id` of the nearest group after (before) a step with an advantage that is not 0,
+        among up to `most` steps."""
         order, sign = ("DESC", "<") if back else ("ASC", ">")
         # by steps, because SQLite would group the whole run before it takes the first row
         steps = self._db.execute(
-            f"SELECT DISTINCT step FROM groups WHERE step {sign} ? ORDER BY step {order}", (step,)
+            f"SELECT DISTINCT step FROM groups WHERE step {sign} ? ORDER BY step {order} LIMIT ?",
+            (step, most),
         )
         for (near,) in steps:
             rows = self._rows(
                 "SELECT g.step, g.id FROM groups g JOIN rollouts r ON r.group_id = g.id"
-                " WHERE g.step = ? GROUP BY g.id HAVING max(r.reward) - min(r.reward) > ?"
+                " WHERE g.step = ? GROUP BY g.id HAVING max(abs(r.advantage)) > ?"
                 " ORDER BY g.id LIMIT 1",
                 near,
                 TOLERANCE,

@@ -10,6 +10,9 @@ from typing import Any, Self
 from grpo_core.records import TokenTrace
 from grpo_core.traces import unpack_trace
 
+MAX_GROUPS = 4096
+"""Of a step, as the recipe bounds them."""
+
 
 class RunReader:
     """Short read-only queries on one run. Safe while the trainer writes; usable as a context."""
@@ -118,17 +121,19 @@ class RunReader:
 
     def group_summaries(self, step: int) -> list[dict[str, Any]]:
         """One short row a group, without the texts: `id, problem_id, prompt, answer, num, …`;
-        `num_traced` completions have kept their tokens."""
+        `num_traced` completions have kept their tokens, `advantage_max` is the largest in size."""
         return self._rows(
-            "SELECT g.id, g.problem_id, g.prompt, g.answer, count(*) AS num,"
+            "SELECT g.id, g.problem_id, substr(g.prompt, 1, 1200) AS prompt, g.answer,"
+            " count(*) AS num, max(abs(r.advantage)) AS advantage_max,"
             " avg(r.reward) AS reward_mean, min(r.reward) AS reward_min,"
             " max(r.reward) AS reward_max, sum(r.correct) AS num_correct,"
             " avg(r.num_tokens) AS length_mean, sum(r.finish = 'length') AS num_truncated,"
             " sum(r.outcome NOT IN ('ok', 'abstain')) AS num_faults, count(t.rollout_id)"
             " AS num_traced FROM groups g JOIN rollouts r ON r.group_id = g.id"
             " LEFT JOIN tokens t ON t.rollout_id = r.id WHERE g.step = ?"
-            " GROUP BY g.id ORDER BY g.id",
+            " GROUP BY g.id ORDER BY g.id LIMIT ?",
             step,
+            MAX_GROUPS,
         )
 
     def _rollouts(self, group_id: int) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ class Terms:
     loss: Floats
     """All of it, times the weight: the token's share of the step's loss."""
     gradient: Floats
-    """By the token's own log-prob, weight included."""
+    """By the token's own log-prob, weight included; NaN where the pass did not look."""
 
 
 def terms_of(objective: Objective, numbers: Numbers) -> Terms:
@@ -70,13 +70,15 @@ def terms_of(objective: Objective, numbers: Numbers) -> Terms:
         pull = np.where(live, pull.sum() / max(int(live.sum()), 1), 0.0)
     gradient = np.where(inside, pull, 0.0)
     rest = by_logp + objective.kl_coefficient * kl_by_logp
+    gradient = gradient + np.where(live, numbers.weight * rest, 0.0)
+    unseen = np.isnan(numbers.logp)
     return Terms(
         ratio,
         _clipped(objective, ratio, numbers.advantage, live),
         policy,
         kl,
         np.where(live, numbers.weight * loss, 0.0),
-        gradient + np.where(live, numbers.weight * rest, 0.0),
+        np.where(unseen, np.nan, gradient),
     )
 
 

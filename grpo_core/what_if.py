@@ -39,6 +39,8 @@ class Replay:
     """What an algorithm makes of a step."""
 
     advantages_PG: Rewards
+    rewards_PG: Rewards
+    """What the estimator saw: less penalties and KL."""
     notes: list[str]
     """What is not as the trainer would have it, and why; one sentence each."""
 
@@ -62,11 +64,14 @@ def replay(
         rewards_PG, note = _less_kl(rewards_PG, kl_PG, algorithm.kl_coefficient)
         notes += note
     if algorithm.multi_objective_aggregation == "normalize_then_sum":
+        if not weights:
+            raise ValueError("the weights of this step's rewards cannot be read")
         parts_FPG = parts_of(groups, weights)
-        return Replay(advantages.normalize_then_sum(parts_FPG, [*weights.values()]), notes)
+        found = advantages.normalize_then_sum(parts_FPG, [*weights.values()])
+        return Replay(found, rewards_PG, notes)
     lengths_PG = [[len(one.ids) for one in group.rollouts] for group in groups]
     estimator = STAND_INS[name][0] if name in STAND_INS else name
-    return Replay(advantages.assign(rewards_PG, estimator, lengths_PG), notes)
+    return Replay(advantages.assign(rewards_PG, estimator, lengths_PG), rewards_PG, notes)
 
 
 def _less_kl(

@@ -8,7 +8,7 @@
 /api/runs/{name}/times/{group}         the same problem at all steps
 /api/runs/{name}/tokens/{rollout}      the numbers of one completion's tokens
 /api/runs/{name}/formula/{rollout}     one token in the objective (at, pass, row)
-/api/runs/{name}/find                  completions with a text (text, before, steps)
+/api/runs/{name}/find                  completions with a text (text, before, after, steps)
 """
 
 from __future__ import annotations
@@ -70,7 +70,13 @@ def _ask(run: Run, query: Callable[[GroupReader], T]) -> T | dict[str, Any]:
     try:
         with GroupReader(run.db_path) as reader:
             return query(reader)
-    except (sqlite3.Error, ValueError, KeyError, TypeError) as error:  # not what we wrote
+    except (
+        sqlite3.Error,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+    ) as error:  # not what we wrote
         return {"first": None, "problem": data.unreadable(error, run)}
 
 
@@ -106,10 +112,11 @@ def _formula(reader: GroupReader, run: Run, request: Request) -> dict[str, Any] 
 
 def _find(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
     text = request.query_params.get("text", "")[:MAX_FIND]
-    before, steps = integer(request, "before"), min(integer(request, "steps"), 1000)
+    before, after = integer(request, "before"), integer(request, "after")
+    steps = min(integer(request, "steps"), 1000)
     if not text:
         raise HTTPException(400, "text: say what to look for")
-    return groups.find(reader, text, before, steps)
+    return groups.find(reader, text, before, after, steps)
 
 
 async def _strips(request: Request) -> Response:

@@ -23,7 +23,7 @@ def show(run: Run, group_id: int) -> None:
     step, rows = groups.read(run, query, (0, []))
     known = [row for row in rows if row["reward"] is not None]
     if not known:
-        st.caption("No completion of this step has a reward.")
+        st.caption("No completion of this step has a reward." if rows else "This group is gone.")
         return
     left, right = st.columns(2, gap="medium")
     colors = theme.chart_colors(st.context.theme.type)

@@ -125,7 +125,7 @@ def _ratio(objective: Objective, token: Token) -> list[Line]:
         formula = "s = exp(mean of log π − log π_old)"
         return [Line("Ratio", formula, f"exp({n(apart)})", token.ratio, note)]
     note = "π has not moved yet: the ratio is 1" if token.logp == token.old else ""
-    numbers = f"exp({n(token.logp)} − {signed(token.old)})"
+    numbers = f"exp({n(token.logp - token.old)})"
     return [Line("Ratio", "r = exp(log π − log π_old)", numbers, token.ratio, note)]
 
 
@@ -176,12 +176,12 @@ def _policy(objective: Objective, token: Token) -> Line:
     assert objective.clip_low is not None
     low, high = 1 - objective.clip_low, 1 + objective.clip_high
     bounded = n(float(np.clip(token.ratio, low, high)))
-    formula = "min(r A, clip(r, 1 − ε_low, 1 + ε_high) A)"
+    formula = f"min(r A, clip(r, {n(low)}, {n(high)}) A)"
     note = "beyond the clip: no gradient" if token.clipped else ""
     if objective.dual_clip is not None and token.advantage < 0:
         if token.ratio > objective.dual_clip:
             note = f"held at {n(objective.dual_clip)} A by the dual clip: no gradient"
-    elif not token.clipped and bounded != r:
+    elif not token.clipped and bounded != r and token.advantage:
         note = "beyond the clip on the side where it does not act"
     return Line(name, formula, f"min({r} · {A}, {bounded} · {A})", value, note)
 
@@ -189,12 +189,12 @@ def _policy(objective: Objective, token: Token) -> Line:
 def _others(objective: Objective, token: Token) -> list[Line]:
     found = []
     if objective.kl_coefficient:
-        apart = token.ref - token.logp
+        apart, own = token.ref - token.logp, math.exp(token.logp - token.old)
         numbers = {
             "k1": f"{n(token.logp)} − {signed(token.ref)}",
             "k2": f"½ {signed(-apart)}²",
             "k3": f"exp({n(apart)}) − 1 − {signed(apart)}",
-            "k3_is": f"{n(token.ratio)} (exp({n(apart)}) − 1 − {signed(apart)})",
+            "k3_is": f"{n(own)} (exp({n(apart)}) − 1 − {signed(apart)})",
         }[objective.kl_estimator]
         formula = _KL[objective.kl_estimator]
         note = f"enters with β = {n(objective.kl_coefficient)}"
@@ -233,8 +233,12 @@ def _loss(objective: Objective, token: Token) -> Line:
 def _gradient(objective: Objective, token: Token) -> Line:
     value = token.gradient
     note = "this token is left as it is"
-    if value:
+    if math.isnan(token.logp):
+        note = "the update did not look at this token in this pass"
+    elif value:
         note = "makes this token likelier" if value < 0 else "makes this token less likely"
+        if token.clipped and objective.clipping == "ppo":
+            note += ", by the KL alone"
     if objective.entropy_coefficient:
         note += "; the entropy bonus pulls at all tokens of this place and is not in it"
     return Line("Gradient", "∂ loss / ∂ log π", "", value, note)

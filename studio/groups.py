@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from grpo_core.advantages import PER_TOKEN, TOLERANCE
 from grpo_core.algorithm_config import objective_of
-from grpo_core.compatibility import NEEDS_NO_GROUP
 from grpo_core.config import RunConfig
 from grpo_core.group_reader import GroupReader
 from grpo_core.history import config_at
@@ -29,8 +28,9 @@ from studio import data, widgets
 
 T = TypeVar("T")
 
-MAX_GROUPS = 4096
-"""Of a step, as the recipe bounds them."""
+MAX_LOOK = 5000
+"""Steps among which one with signal is looked for; it takes a quarter of a second at most."""
+MAX_HITS = 60
 MAX_PROMPT = 300
 """Characters of a prompt in the list of a step's groups."""
 MAX_COLUMN, MAX_COLUMNS = 600, 16
@@ -65,7 +65,7 @@ def next_step(reader: GroupReader, kind: str, step: int, back: bool) -> dict[str
     """The nearest step with a group that moves something (`signal`), or whose mean reward has
     fallen well below that of the ten before it (`drop`)."""
     if kind == "signal":
-        return reader.next_with_signal(step, back) or {}
+        return reader.next_with_signal(step, back, MAX_LOOK) or {}
     steps, values = reader.points("reward/mean")
     found = drops(np.array(steps), np.array(values, dtype=float))
     near = found[found < step][-1:] if back else found[found > step][:1]
@@ -89,20 +89,16 @@ def drops(steps: NDArray[Any], values: NDArray[np.float64]) -> NDArray[Any]:
 def step_view(reader: GroupReader, run: Run, step: int) -> dict[str, Any]:
     """All groups of a step, one short row each."""
     config = config_in_force(reader, run, step)
-    compares = config.algorithm.advantage not in NEEDS_NO_GROUP
-    groups = reader.group_summaries(step)[:MAX_GROUPS]
+    algorithm = config.algorithm
+    groups = reader.group_summaries(step)
     for group in groups:
-        plain = _TEMPLATE_MARKS.sub(" ", group["prompt"][: 4 * MAX_PROMPT]).strip()
+        plain = _TEMPLATE_MARKS.sub(" ", group["prompt"]).strip()
         group["prompt"] = widgets.cut(plain)[:MAX_PROMPT]
         group["answer"] = widgets.cut(group["answer"])[:MAX_PROMPT]
-        group["flat"] = compares and is_flat(group)
-    return {"step": step, "groups": groups, "attempt": reader.attempt()}
-
-
-def is_flat(group: dict[str, Any]) -> bool:
-    """All rewards of the group are equal."""
-    low, high = group["reward_min"], group["reward_max"]
-    return low is not None and high - low <= TOLERANCE
+        group["flat"] = (group["advantage_max"] or 0.0) <= TOLERANCE
+    still = bool(algorithm.kl_place == "loss" and algorithm.kl_coefficient)
+    still |= bool(algorithm.entropy_coefficient)
+    return {"step": step, "groups": groups, "still_pulls": still, "attempt": reader.attempt()}
 
 
 # --- one group -----------------------------------------------------------------------------------
@@ -164,6 +160,8 @@ def _rollout(rollout: dict[str, Any], weights: dict[str, float]) -> dict[str, An
         }
         for name, value in rollout["parts"].items()
     ]
+    if not isinstance(rollout["parts"], dict):
+        raise ValueError("the parts of a reward are not names with numbers")
     kept = ("id", "idx", "finish", "num_tokens", "outcome", "reward", "advantage", "correct")
     shown = {name: rollout[name] for name in kept} | {"parts": parts}
     return shown | {name: widgets.cut(rollout[name]) for name in ("text", "error", "printed")}
@@ -204,14 +202,17 @@ def strips(reader: GroupReader, run: Run, group_id: int) -> bytes:
     if group is not None:
         objective = objective_of(config_in_force(reader, run, group["step"]).algorithm)
         for rollout_id, blob in reader.blobs(group_id).items():
-            numbers = Numbers.of(**channels_of(blob))
+            try:
+                numbers = Numbers.of(**channels_of(blob))
+            except ValueError:  # opening this completion says so
+                continue
             found.append((rollout_id, numbers, terms_of(objective, numbers)))
-    most = max((np.abs(t.loss).max(initial=0.0) for _, _, t in found), default=0.0)
+    most = max((np.nanmax(np.abs(t.loss), initial=0.0) for _, _, t in found), default=0.0)
     head = [
         {"id": rollout_id, "num": len(n.logp), "clipped": int(np.count_nonzero(t.clipped))}
         for rollout_id, n, t in found
     ]
-    header = json.dumps({"channels": STRIPS, "rollouts": head}).encode()
+    header = json.dumps({"channels": STRIPS, "most": most, "rollouts": head}).encode()
     body = b"".join(_strip(numbers, terms, most) for _, numbers, terms in found)
     return struct.pack("<I", len(header)) + header + body
 
@@ -281,14 +282,16 @@ def _digits(values: NDArray[np.float64]) -> list[float]:
 # --- searching -----------------------------------------------------------------------------------
 
 
-def find(reader: GroupReader, text: str, before: int, steps: int) -> dict[str, Any]:
-    """Completions with a text, newest first, and the step below which nobody has looked yet."""
-    hits = reader.find_text(text, before, steps, most=60)
+def find(reader: GroupReader, text: str, before: int, after: int, steps: int) -> dict[str, Any]:
+    """Completions with a text, newest first, and where to go on: `before` (0 at the end) and
+    `after`, see `GroupReader.find_text`."""
+    hits = reader.find_text(text, before, after, steps, MAX_HITS)
     shown = []
     for hit in hits:
         at = max(0, hit["text"].lower().find(text.lower()))
         start = max(0, at - 40)
         around = " ".join(hit["text"][start : at + len(text) + 60].split())
         shown.append({**hit, "text": ("… " if start else "") + widgets.cut(around)})
-    full = len(hits) == 60
-    return {"hits": shown, "looked_down_to": shown[-1]["step"] if full else max(0, before - steps)}
+    if len(hits) == MAX_HITS:
+        return {"hits": shown, "before": hits[-1]["step"], "after": hits[-1]["id"]}
+    return {"hits": shown, "before": max(0, before - steps), "after": 0}

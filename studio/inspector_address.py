@@ -1,7 +1,5 @@
-"""Where one is in the Inspector, as an address: a link opens exactly that view.
-
-While the page is open the address follows the component. When one arrives, the component goes where
-the address says, or to the step that another page sent one to, or back to where one was.
+"""Where one is in the Inspector. The component keeps the address itself, so that a link opens
+exactly that view; here is decided where it goes when one arrives.
 """
 
 from __future__ import annotations
@@ -13,26 +11,29 @@ import streamlit as st
 
 from grpo_core.runs import Run
 
+NAME = "inspector"
 # `at` is a token's place; the guard takes `token` in an address for that of a link.
-NUMBERS = ("step", "prompt", "completion", "at", "pass")
+NUMBERS = ("step", "prompt", "completion", "at", "pass", "fold", "diff")
 WORDS = ("color", "row", "only", "find")
 MAX_WORD = 200
-_WRITTEN, _LAST, _GOTO = "inspector_written", "inspector_last", "inspector_goto"
+SHOWN_BEFORE = "page_before"
+"""Session key: the page whose script ran last, which `navigation.py` writes down."""
+_LAST, _GOTO = "inspector_last", "inspector_goto"
 
 
 def follow(run: Run, told: Mapping[str, Any] | None) -> dict[str, Any]:
-    """`{id, view}` for the component; `told`: what it said last, None while it is not there."""
-    here = view_of(told) if told and told.get("run") == run.name else None
-    asked = view_of(st.query_params)
-    if here is not None and asked in (st.session_state.get(_WRITTEN), here):
-        _write(here)
-        _remember(run, here)
-    elif asked and asked != st.session_state.get(_WRITTEN):
-        _go(run, asked)
-        _remember(run, asked)
-    elif here is None:
+    """`{id, run, view}` for the component, which goes there when the id changes: on arrival where
+    the address says, or where another page sends one to, or back to where one was; with another
+    run to the same step. `told`: what the component said last.
+    """
+    before = st.session_state.get(_GOTO)
+    if before is None or st.session_state.get(SHOWN_BEFORE) != NAME:
+        _go(run, view_of(st.query_params) or _where_one_was(run))
+    elif before["run"] != run.name:
         _go(run, _where_one_was(run))
-    return dict(st.session_state.setdefault(_GOTO, {"id": 0, "run": run.name, "view": {}}))
+    elif told and told.get("run") == run.name:
+        _remember(run, view_of(told))
+    return dict(st.session_state[_GOTO])
 
 
 def view_of(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,26 +59,15 @@ def _where_one_was(run: Run) -> dict[str, Any]:
     return {"step": step} if isinstance(step, int) else {}
 
 
+def _go(run: Run, view: dict[str, Any]) -> None:
+    before = st.session_state.get(_GOTO)
+    number = before["id"] + 1 if before else 1
+    st.session_state[_GOTO] = {"id": number, "run": run.name, "view": view}
+    _remember(run, view)
+
+
 def _remember(run: Run, view: dict[str, Any]) -> None:
     """For when one comes back, and for other pages."""
     if "step" in view:
         st.session_state["step"] = view["step"]
         st.session_state[_LAST] = (run.name, view)
-
-
-def _go(run: Run, view: dict[str, Any]) -> None:
-    before = st.session_state.get(_GOTO)
-    if before is None or (before["run"], before["view"]) != (run.name, view):
-        number = before["id"] + 1 if before else 1
-        st.session_state[_GOTO] = {"id": number, "run": run.name, "view": view}
-    _write(view)
-
-
-def _write(view: dict[str, Any]) -> None:
-    for name in (*NUMBERS, *WORDS):
-        if name in view:
-            if st.query_params.get(name) != str(view[name]):
-                st.query_params[name] = str(view[name])
-        elif name in st.query_params:
-            del st.query_params[name]
-    st.session_state[_WRITTEN] = view

@@ -62,4 +62,7 @@ page = st.navigation(
     ],
     position="top",
 )
+# For a page to know whether one arrives at it or is there.
+st.session_state["page_before"] = st.session_state.get("page_now")
+st.session_state["page_now"] = page.url_path
 page.run()

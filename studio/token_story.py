@@ -124,7 +124,7 @@ def _under(
     """The recipe with another row, and the completion's numbers under it."""
     algorithm = AlgorithmConfig.model_validate({"name": row})
     other = config.model_copy(update={"algorithm": algorithm})
-    replayed = replay(step.groups, other, {}, kl_of(reader, step.ids))
+    replayed = replay(step.groups, other, {}, kl_for(reader, step.ids, algorithm))
     notes = list(replayed.notes)
     for group, given in zip(step.groups, replayed.advantages_PG, strict=True):
         for rollout, advantage in zip(group.rollouts, given, strict=True):
@@ -144,6 +144,14 @@ def _under(
         weight=np.full_like(numbers.weight, weight),
     )
     return other, changed, notes
+
+
+def kl_for(
+    reader: GroupReader, ids: dict[int, list[int]], algorithm: AlgorithmConfig
+) -> list[list[float] | None] | None:
+    """`kl_of` where the algorithm takes a KL off the reward: it unpacks all tokens of the step."""
+    takes = algorithm.kl_place == "reward" and algorithm.kl_coefficient
+    return kl_of(reader, ids) if takes else None
 
 
 def kl_of(reader: GroupReader, ids: dict[int, list[int]]) -> list[list[float] | None]:

@@ -18,7 +18,6 @@ from grpo_core.config import RewardConfig, RunConfig
 from grpo_core.group_reader import GroupReader
 from grpo_core.records import Group
 from grpo_core.runs import Run
-from grpo_core.shaping import shaped_rewards
 from grpo_core.what_if import STAND_INS, Smaller, replay, smaller_group
 from studio import (
     components,
@@ -56,14 +55,14 @@ def show(run: Run, group_id: int) -> None:
             changed, weights = _scored(run, step.number, functions), _weights_of(functions)
         changed, weights = _weighted(changed, weights)
         other = config.model_copy(update={"algorithm": algorithm})
-        kl = groups.read(run, lambda reader: token_story.kl_of(reader, step.ids), None)
+        kl = groups.read(run, lambda r: token_story.kl_for(r, step.ids, algorithm), None)
         replayed = replay(changed, other, weights, kl)
         at = list(step.ids).index(group_id)
-        smaller = _smaller(changed[at], other)
+        smaller = _smaller(changed[at], replayed.rewards_PG[at], other)
         ids = step.ids[group_id]
         given = smaller.mean_G if smaller else replayed.advantages_PG[at]
         rows = _rows(run, group_id, changed[at], dict(zip(ids, given, strict=True)), smaller, ids)
-        notes = [*replayed.notes, *_about(smaller)]
+        notes = [_which(algorithm), *replayed.notes, *_about(smaller), *_unchanged(rows)]
         components.versus(key="what_if", view={"rows": rows, "notes": notes})
 
 
@@ -93,12 +92,10 @@ def _algorithm(config: RunConfig) -> AlgorithmConfig:
     was = config.algorithm
     row = st.selectbox(
         "Algorithm", [AS_IT_WAS, *ALGORITHMS], key=ROW, width=200,
-        format_func=lambda name: f"{name}: {was.name}" if name == AS_IT_WAS else name,
     )  # fmt: skip
     chosen = was if row == AS_IT_WAS else AlgorithmConfig.model_validate({"name": row})
     estimator = st.selectbox(
         "Advantage", [OF_THE_ROW, *get_args(Advantage)], key=ESTIMATOR, width=220,
-        format_func=lambda name: f"{name}: {chosen.advantage}" if name == OF_THE_ROW else name,
     )  # fmt: skip
     if estimator == OF_THE_ROW:
         return chosen
@@ -162,7 +159,7 @@ def _weighted(
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for name, weight in weights.items():
             chosen[name] = st.number_input(
-                f"Weight of {widgets.short(name)}", value=float(weight), step=0.1, format="%g",
+                f"Weight of {widgets.label(name)}", value=float(weight), step=0.1, format="%g",
                 key=f"{WEIGHT}{name}_{weight}", width=170,
             )  # fmt: skip
     if chosen == weights:
@@ -181,9 +178,12 @@ def _reweighed(group: Group, weights: dict[str, float]) -> Group:
     return Group(group.problem, group.prompt, [], copies)
 
 
-def _smaller(group: Group, config: RunConfig) -> Smaller | None:
+def _smaller(group: Group, rewards_G: list[float | None], config: RunConfig) -> Smaller | None:
     """The group with fewer completions, where that is chosen and can be worked out."""
-    num = sum(one.reward is not None for one in group.rollouts)
+    num = sum(reward is not None for reward in rewards_G)
+    if config.algorithm.multi_objective_aggregation == "normalize_then_sum":
+        st.caption("Each reward has its own z-score here: estimator and size do not apply.")
+        return None
     name = config.algorithm.advantage or "zscore"
     estimator = STAND_INS[name][0] if name in STAND_INS else name
     if num < 3 or estimator not in PER_GROUP:
@@ -196,8 +196,7 @@ def _smaller(group: Group, config: RunConfig) -> Smaller | None:
     )  # fmt: skip
     if size == num:
         return None
-    (shaped,) = shaped_rewards([group], config)
-    return smaller_group(shaped, [len(one.ids) for one in group.rollouts], estimator, size)
+    return smaller_group(rewards_G, [len(one.ids) for one in group.rollouts], estimator, size)
 
 
 # --- what comes of it ----------------------------------------------------------------------------
@@ -233,11 +232,30 @@ def _rows(
     ]
 
 
+def _which(algorithm: AlgorithmConfig) -> str:
+    if algorithm.multi_objective_aggregation == "normalize_then_sum":
+        return f"{algorithm.name}: each reward's own z-score, normalised over the step."
+    return f"{algorithm.name}: advantages by {algorithm.advantage}."
+
+
+def _unchanged(rows: list[dict[str, Any]]) -> list[str]:
+    """Why nothing is to be seen."""
+    pairs = [row["advantages"] for row in rows]
+    if all(abs(was or 0.0) + abs(now or 0.0) < 1e-9 for was, now in pairs):
+        return ["Every advantage is 0: nothing here tells these completions apart."]
+    if all(abs((was or 0.0) - (now or 0.0)) < 1e-9 for was, now in pairs):
+        said = (
+            "The same advantages; where the ratio, the clip or the weights differ, the token card"
+        )
+        return [f"{said} above shows it."]
+    return []
+
+
 def _about(smaller: Smaller | None) -> list[str]:
     if smaller is None:
         return []
     drawn = "All" if smaller.is_exact else "By chance"
     return [
         f"{drawn} {smaller.num_draws:,} groups of that size: {smaller.flat_share:.0%} of them have "
-        "no signal, because all their rewards are equal."
+        "no signal, because all their rewards are equal. ± is the deviation over the draws."
     ]

@@ -73,6 +73,11 @@ def short(name: str, most: int = 18) -> str:
     return name if len(name) <= most else f"{name[:half]}…{name[1 - half :]}"
 
 
+def label(name: str) -> str:
+    """A name of somebody else's as the label of a field, which is Markdown."""
+    return re.sub(r"([^\w\s])", r"\\\1", cut(short(name)))
+
+
 def problem(message: str, title: str = "That did not work") -> None:
     """A sentence about what is wrong and what to do, shown as plain text."""
     with st.container(border=True):
@@ -98,6 +103,8 @@ def pick_run() -> Run | None:
     name = st.selectbox(
         "Run", names, key="run", persist_state="session", width=320, label_visibility="collapsed"
     )
+    if wanted and wanted not in names:
+        st.caption(f"There is no run {label(wanted)} any more; this is another one.")
     _to_address("run", name)
     return data.get_run(name)
 

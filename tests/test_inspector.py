@@ -64,7 +64,7 @@ def test_a_step_and_its_groups(client: TestClient, recorded: Run) -> None:
         rewards = [one["reward"] for one in group["rollouts"]]
         assert shown["reward_mean"] == pytest.approx(sum(rewards) / len(rewards))
         assert shown["num_correct"] == sum(one["correct"] for one in group["rollouts"])
-        assert shown["flat"] == (max(rewards) == min(rewards))
+        assert shown["flat"] == all(not one["advantage"] for one in group["rollouts"])
         assert "<|" not in shown["prompt"], "the template's marks say nothing"
     assert [group["num_traced"] for group in view["groups"]] == [8] * 4 + [0] * 12
 
@@ -95,12 +95,19 @@ def test_completions_without_a_reward_come_last_with_their_reason(
     assert (last["reward"], last["outcome"], last["error"]) == (None, "timeout", "slow")
 
 
-def test_equal_rewards_still_move_where_nothing_is_compared(empty: Path) -> None:
+def test_a_group_has_signal_where_it_has_an_advantage(empty: Path) -> None:
+    """Not where its rewards differ: a critic, a KL or a penalty may tell equal ones apart."""
     config = RunConfig.model_validate({"algorithm": {"name": "ppo"}})
-    run = record_run(empty, "with-critic", 2, "completed", config=config, prompts=2)
-    change(run, "UPDATE rollouts SET reward = 1")
+    run = record_run(empty, "with-critic", 2, "completed", config=config, prompts=3)
+    change(run, "UPDATE rollouts SET reward = 1, advantage = 0.5")
+    change(run, "UPDATE rollouts SET advantage = 0 WHERE group_id = 5")
+    change(run, "UPDATE rollouts SET reward = NULL, advantage = NULL WHERE group_id = 6")
     view = groups.read(run, lambda reader: groups.step_view(reader, run, 2), None)
-    assert [group["flat"] for group in view["groups"]] == [False, False]
+    assert [group["flat"] for group in view["groups"]] == [False, True, True]
+    assert view["still_pulls"] is False
+    write = RunConfig.model_validate({"algorithm": {"name": "deepseekmath"}})
+    other = record_run(empty, "with-kl", 1, "completed", config=write, prompts=1)
+    assert groups.read(other, lambda r: groups.step_view(r, other, 1), None)["still_pulls"]
 
 
 def test_very_long_texts_are_cut_for_the_page(client: TestClient, recorded: Run) -> None:
@@ -159,7 +166,7 @@ def test_strips_are_the_tokens_in_a_byte_each(client: TestClient, reader: GroupR
 def test_the_next_step_that_is_worth_it(client: TestClient, recorded: Run) -> None:
     change(
         recorded,
-        "UPDATE rollouts SET reward = 1 WHERE group_id IN"
+        "UPDATE rollouts SET advantage = 0 WHERE group_id IN"
         " (SELECT id FROM groups WHERE step BETWEEN 8 AND 11)",
     )
     assert ask(client, "next?kind=signal&step=7")["step"] == 12
@@ -192,10 +199,23 @@ def test_finding_a_text(client: TestClient, recorded: Run) -> None:
     change(recorded, "UPDATE rollouts SET text = 'a 100% Sure_thing' WHERE id IN (9, 300, 2000)")
     found = ask(client, "find?text=100%25%20sURE_&before=24&steps=1000")
     assert [hit["id"] for hit in found["hits"]] == [2000, 300, 9]
-    assert found["looked_down_to"] == 0 and found["hits"][0]["text"] == "a 100% Sure_thing"
+    assert (found["before"], found["after"]) == (0, 0)
+    assert found["hits"][0]["text"] == "a 100% Sure_thing"
     assert ask(client, "find?text=Sure%25thing&before=24&steps=1000")["hits"] == []
     part = ask(client, "find?text=Sure&before=24&steps=10")
-    assert part["looked_down_to"] == 14 and [hit["id"] for hit in part["hits"]] == [2000]
+    assert part["before"] == 14 and [hit["id"] for hit in part["hits"]] == [2000]
+
+
+def test_a_search_goes_on_where_a_full_page_ended(client: TestClient, recorded: Run) -> None:
+    change(recorded, "UPDATE rollouts SET text = 'needle' WHERE id % 3 = 0")
+    with GroupReader(recorded.db_path) as reader:
+        ids = {one["id"] for step in range(1, 25) for one in reader.step_rollouts(step)}
+    hits, before, after = [], 24, 0
+    while before:
+        page = ask(client, f"find?text=needle&steps=5&before={before}&after={after}")
+        hits += [hit["id"] for hit in page["hits"]]
+        before, after = page["before"], page["after"]
+    assert len(hits) == len(set(hits)) and set(hits) == {i for i in ids if i % 3 == 0}
 
 
 @pytest.mark.parametrize(
@@ -222,7 +242,8 @@ def test_damaged_numbers_are_said(client: TestClient, recorded: Run, blob: bytes
     rollout = ask(client, f"group/{first['id']}")["rollouts"][0]
     for path in (f"tokens/{rollout['id']}", f"formula/{rollout['id']}"):
         assert "not the numbers of a completion" in ask(client, path)["problem"]
-    assert client.get(f"/api/runs/bundled-1/strips/{first['id']}").status_code == 404
+    strips = client.get(f"/api/runs/bundled-1/strips/{first['id']}").content
+    assert b'"rollouts": []' in strips, "one that is damaged does not hide the others"
 
 
 def test_a_damaged_database_is_said_and_another_run_is_shown(
@@ -363,22 +384,21 @@ def test_the_page_goes_where_the_address_says(recorded: Run) -> None:
     assert given["algorithms"] == list(ALGORITHMS)
 
 
-def test_the_address_follows_the_component(recorded: Run) -> None:
+def test_the_page_stays_where_the_component_is(recorded: Run) -> None:
     app = open_page("inspector", run="bundled-1", step="7", color="ratio")
     goto = payload(app)["goto"]["id"]
     told = {"run": "bundled-1", "group": 100, "step": 9, "prompt": 2, "completion": 4, "at": 3}
     app.session_state["inspector"] = {"view": told}
     app.run()
     assert not app.exception
-    given = {name: app.query_params[name] for name in app.query_params}
-    shown = {name: v[0] if isinstance(v, list) else v for name, v in given.items()}
-    assert shown == {"run": "bundled-1", "step": "9", "prompt": "2", "completion": "4", "at": "3"}
-    assert payload(app)["goto"]["id"] == goto, "the component stays where it is"
+    assert payload(app)["goto"]["id"] == goto, "an old address does not lead it back"
     assert app.session_state["step"] == 9, "other pages go to the same step"
-    app.query_params["step"] = "11"  # somebody opens another address
-    app.run()
+    app.switch_page("app_pages/live.py").run()
+    app.query_params.clear()
+    app.switch_page("app_pages/inspector.py").run()
     given = payload(app)["goto"]
-    assert given["id"] > goto and given["view"]["step"] == 11
+    assert given["id"] > goto, "who comes back"
+    assert given["view"] == {"step": 9, "prompt": 2, "completion": 4, "at": 3}, "is where one was"
 
 
 @pytest.mark.parametrize("value", ["x", "-3", "9" * 30, "", "1.5", "٣"])

@@ -117,6 +117,12 @@ def test_with_damaged_runs(recorded: Run, page: str) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("page", ["live", "inspector", "reward_lab"])
+def test_a_run_that_is_gone_is_said(recorded: Run, page: str) -> None:
+    said = texts(open_page(page, run="*gone*"))
+    assert r"There is no run \*gone\* any more; this is another one." in said
+
+
 # --- runs and live -------------------------------------------------------------------------------
 
 

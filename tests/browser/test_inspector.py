@@ -56,6 +56,21 @@ def test_the_keyboard_leads_everywhere_and_the_address_follows(tab: Tab) -> None
     wait_for(lambda: data(tab, "step") == "36")
     press("]")
     wait_for(lambda: data(tab, "step") == "37")
+    for _ in range(8):
+        press("[")
+    wait_for(lambda: data(tab, "step") == "29")
+    for _ in range(8):
+        press("]")
+    wait_for(lambda: data(tab, "step") == "37")
+    for _ in range(3):
+        press("J")
+    wait_for(lambda: data(tab, "prompt") == str(int(first) + 3))
+    for _ in range(3):
+        press("K")
+    wait_for(lambda: data(tab, "prompt") == first)
+    press("ArrowRight")
+    wait_for(lambda: data(tab, "token") == "1")
+    press("Escape")
     press("2")
     wait_for(lambda: page.locator("[data-channel=entropy][aria-pressed=true]").count())
     wait_for(lambda: page.locator(".chunk > span").count() > 2)
@@ -97,6 +112,8 @@ def test_the_keyboard_leads_everywhere_and_the_address_follows(tab: Tab) -> None
     hit.click()
     wait_for(lambda: data(tab, "step") == "40")
     assert tab.foreign == [] and [error for error in tab.errors if "404" not in error] == []
+    page.go_back()  # off the page, not through every view
+    page.wait_for_selector("button.name")
 
 
 def test_filters_leave_what_they_name(tab: Tab, studio: Studio) -> None:

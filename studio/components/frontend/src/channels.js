@@ -8,14 +8,14 @@ export const CHANNELS = [
     about: "How likely the policy found the token, in nats. The stronger, the more surprising; e⁻⁵ and below is full colour." },
   { key: "entropy", label: "entropy", value: (pass, trace, i) => pass.entropy[i], strength: (v) => v / 2,
     about: "How undecided the policy was before the token, in nats. 2 and above is full colour." },
-  { key: "kl", label: "KL", value: (pass, trace, i) => pass.kl[i], strength: (v) => v / 1.5,
+  { key: "kl", label: "KL", long: "log π/π_ref", value: (pass, trace, i) => pass.kl[i], strength: (v) => v / 1.5,
     about: "log π − log π_ref: orange where the policy likes the token more than the reference does, blue where less." },
   { key: "ratio", label: "ratio", value: (pass, trace, i) => pass.ratio[i], strength: (v) => (v - 1) / 0.2,
-    about: "π / π_old, 1 until the first optimizer step on these completions. Underlined: beyond the clip." },
+    about: "π / π_old, 1 until the first optimizer step of the update; of the whole completion where the algorithm takes that. Underlined: beyond the clip." },
   { key: "loss", label: "share of loss", value: (pass, trace, i) => pass.loss[i], strength: (v, most) => (most ? v / most : 0),
     about: "The token's share of the step's loss, weight included: blue pulls the loss down, orange up." },
   { key: "advantage", label: "advantage", value: (pass, trace, i) => pass.advantage[i], strength: (v) => v / 2,
-    about: "What the token was worth. One number for the whole completion, except with prefix attention or a critic." },
+    about: "What the token was worth. One number for the whole completion, unless a critic, prefix attention or a correction for the engine gives each token its own." },
 ];
 
 export function channelOf(key) {
@@ -59,6 +59,7 @@ export function readStrips(buffer) {
   const size = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, size)));
   const found = new Map();
+  found.most = header.most;
   let at = 4 + size;
   for (const { id, num, clipped } of header.rollouts) {
     const channels = {};

@@ -1,7 +1,7 @@
 // One chart card: uPlot with a legend in its title line, marks of events, shared zoom and hover.
 import uPlot from "uplot";
 import { DASHES, css, lineColor, seriesColor, withAlpha } from "./colors.js";
-import { columnsOf, percentiles, valueAt } from "./lines.js";
+import { columnsOf, nearestRow, percentiles, valueAt } from "./lines.js";
 import { drawMarks, marksNear } from "./marks.js";
 import { increments, xTicks } from "./places.js";
 import { axisLook, tick } from "./plot.js";
@@ -88,6 +88,7 @@ export class Chart {
       cursor: {
         y: false,
         points: { size: 6 },
+        dataIdx: (plot, series, idx) => nearestRow(plot.data[0], plot.data[series], idx),
         drag: { x: true, y: false, setScale: false, dist: 5 },
         sync: {
           key: board.syncKey, scales: ["x", null], setSeries: false,
@@ -171,14 +172,21 @@ export class Chart {
     return (this.items ?? []).reduce((sum, { value }) => sum + value.textContent.length, 0);
   }
 
-  /** What a line is at a row of the table, or was last; nothing where it was not in force. */
+  /** What a line is at its point nearest to a row of the table, where its dot stands too, or what it
+   * was last; nothing beyond its ends and where it was not in force. */
   valueOf(line, idx) {
-    if (line.band) return valueAt(this.columns[line.at] ?? [], idx);
     const isOver = idx !== null && idx !== undefined;
+    const column = this.columns[line.at] ?? [];
+    if (line.band) return isOver ? column[nearestRow(this.columns[0], column, idx)] ?? null : valueAt(column, null);
+    const { curve, changes } = line;
     const step = isOver ? line.places.stepAt(this.columns[0][idx], this.board.settings.axis) + NEAR_STEP : Infinity;
-    const at = line.curve.indexAt(step);
-    if (at < 0 || line.changes.some((change) => line.curve.last[at] < change && change <= step)) return null;
-    return line.curve.mean[at]; // of a single point its value, not what an axis can show of it
+    let at = curve.indexAt(step);
+    if (at < 0 || changes.some((change) => curve.last[at] < change && change <= step)) return null;
+    if (isOver && curve.last[at] < step - 2 * NEAR_STEP) {
+      if (at + 1 >= curve.last.length) return null;
+      if (curve.first[at + 1] - step < step - curve.last[at]) at += 1;
+    }
+    return curve.mean[at]; // of a single point its value, not what an axis can show of it
   }
 
   showValues(idx) {

@@ -43,6 +43,8 @@ export class Completion {
     if (view.against !== null) this.element.replaceChildren(...compared(view.against, view.text));
     else if (view.trace) this.tokens();
     else this.plain();
+    if (view.key !== this.key) this.element.scrollTop = 0;
+    this.key = view.key;
     this.element.dataset.shown = view.against !== null ? "diff" : view.trace ? "tokens" : "text";
   }
 
@@ -79,7 +81,8 @@ export class Completion {
     const nodes = [];
     let first = 0;
     if (thought && fold) {
-      first = starts.findIndex((start) => start >= thought[1]);
+      // a token that ends the thought may begin the answer too: it is shown
+      first = starts.findIndex((start, i) => start + trace.pieces[i].length > thought[1]);
       if (first < 0) first = starts.length;
       nodes.push(this.folded(joined.slice(thought[0], thought[1])));
     }
@@ -183,7 +186,7 @@ function compared(from, to) {
 
 /** The numbers of a token, as they stand beside the pointer. */
 export function tipText(trace, pass, i) {
-  const rows = CHANNELS.map(({ label, value }) => `${label.padEnd(15)}${number(value(pass, trace, i))}`);
+  const rows = CHANNELS.map(({ label, long, value }) => `${(long ?? label).padEnd(15)}${number(value(pass, trace, i))}`);
   rows.push(`${"log-prob, old".padEnd(15)}${number(pass.old[i])}`, `${"log-prob, ref".padEnd(15)}${number(trace.ref[i])}`);
   if (pass.clipped[i]) rows.push(pass.clipped[i] > 0 ? "above the clip" : "below the clip");
   return `token ${i + 1} of ${trace.pieces.length}   id ${trace.ids[i]}   ${visible(JSON.stringify(trace.pieces[i]))}\n${rows.join("\n")}`;

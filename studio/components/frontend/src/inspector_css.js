@@ -27,6 +27,9 @@ select, input[type=search], input[type=number] { font: inherit; font-size: 12.5p
 .search input { width: 250px; }
 .search .here { min-width: 5.5em; }
 .panel, .help { border: 1px solid var(--line); border-radius: var(--st-base-radius); padding: 10px 12px; margin-bottom: 10px; background: var(--panel); }
+.inspector { position: relative; }
+.overlay { position: relative; height: 0; z-index: 20; }
+.overlay > * { position: absolute; left: 0; right: 0; top: 0; box-shadow: 0 8px 28px rgb(0 0 0 / 18%); }
 .hits { max-height: 260px; overflow: auto; margin-top: 8px; }
 .hits button { display: grid; grid-template-columns: 90px minmax(0, 1fr); gap: 12px; width: 100%; text-align: left; border: 0; border-top: 1px solid var(--line);
   border-radius: 0; padding: 4px 6px; font-size: 12.5px; }

@@ -5,7 +5,9 @@ const EDITABLE = "input:not([type=range]):not([type=checkbox]), textarea, select
  * listening. R and C belong to Streamlit. */
 export function listenToKeys(actions) {
   const listener = (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    // with AltGr many keyboards write [ and ]
+    const isModified = (event.ctrlKey || event.altKey) && !event.getModifierState("AltGraph");
+    if (isModified || event.metaKey || event.defaultPrevented) return;
     // The path sees into shadow roots, where the target is only their host.
     if (event.composedPath().some((node) => node instanceof Element && node.matches(EDITABLE))) return;
     const act = actions[event.key];

@@ -95,3 +95,15 @@ export function valueAt(column, idx) {
   while (index >= 0 && column[index] === undefined) index -= 1;
   return index < 0 ? null : column[index];
 }
+
+/** The row nearest to `idx` at which a column has a value; null where it has none on one of its
+ * sides, because the curve has not begun there or has ended. */
+export function nearestRow(x, column, idx) {
+  if (idx === null || idx === undefined || !column) return null;
+  if (column[idx] !== null && column[idx] !== undefined) return idx;
+  let left = idx, right = idx;
+  while (left >= 0 && (column[left] === null || column[left] === undefined)) left -= 1;
+  while (right < column.length && (column[right] === null || column[right] === undefined)) right += 1;
+  if (left < 0 || right >= column.length) return null;
+  return x[idx] - x[left] <= x[right] - x[idx] ? left : right;
+}

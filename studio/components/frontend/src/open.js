@@ -38,20 +38,21 @@ export class Open {
   show(view) {
     this.view = view;
     const { rollout, best, trace, state } = view;
+    const isDiff = state.diff && best !== rollout;
     const channel = trace ? channelOf(state.color) : null;
     for (const button of this.colors) {
       button.setAttribute("aria-pressed", String(button.dataset.channel === channel?.key));
-      button.disabled = !trace || state.diff;
+      button.disabled = !trace || isDiff;
     }
     this.fold.setAttribute("aria-pressed", String(state.fold));
-    this.diff.setAttribute("aria-pressed", String(state.diff));
+    this.diff.setAttribute("aria-pressed", String(isDiff));
     this.diff.disabled = best === rollout;
-    setText(this.about, aboutOf(view, channel));
+    setText(this.about, aboutOf(view, channel, isDiff));
     this.facts.replaceChildren(...factsOf(rollout));
     const pass = trace?.passes[view.pass];
     this.text.show({
       text: rollout.text || " ", trace: trace ?? null, pass, channel, most: view.most, token: state.token,
-      fold: state.fold, find: state.find, against: state.diff && best !== rollout ? best.text : null,
+      fold: state.fold, find: state.find, against: isDiff ? best.text : null, key: rollout.id,
     });
     this.reward.replaceChildren(...breakdown(rollout));
   }
@@ -69,10 +70,11 @@ export class Open {
   }
 }
 
-function aboutOf({ rollout, trace, state }, channel) {
-  if (state.diff) return "Green: only here. Struck out: only in the best completion.";
-  if (!rollout.traced) return "The tokens of this completion were not kept: store.token_groups says for how many groups of a step they are.";
+function aboutOf({ rollout, trace, state }, channel, isDiff) {
+  if (isDiff) return "Green: only here. Struck out: only in the best completion.";
+  if (!rollout.traced) return "The tokens of this completion were not kept. They are for the first groups of a step with signal, as many as store.token_groups says.";
   if (!trace) return "";
+  if (channel && state.pass !== null && trace.passes.length > 1) return `${channel.about} Pass ${state.pass + 1}; the strips show the last one.`;
   return channel ? channel.about : "Hover a token for its numbers, click it to see it in the objective.";
 }
 

@@ -2,7 +2,7 @@
 // prompt below.
 import { el, format, setText, visible } from "./shared.js";
 
-const WITH_TEXT = 24, AT_ONCE = 160;
+const WITH_TEXT = 24, AT_ONCE = 160, DOTS = 48;
 
 export const FILTERS = [
   { key: "all", label: "all", about: "All completions" },
@@ -11,7 +11,7 @@ export const FILTERS = [
   { key: "truncated", label: "cut off", about: "They reached the longest length", group: (g) => g.num_truncated > 0, one: (r) => r.finish === "length" },
   { key: "clipped", label: "clipped", about: "Tokens beyond the clip in the last pass of the update", group: (g) => g.num_clipped > 0, one: (r) => r.num_clipped > 0 },
   { key: "error", label: "faults", about: "The reward failed on them", group: (g) => g.num_faults > 0, one: (r) => !["ok", "abstain"].includes(r.outcome) },
-  { key: "flat", label: "no signal", about: "All rewards of the group are equal, so it moves nothing", group: (g) => g.flat, one: () => true },
+  { key: "flat", label: "no signal", about: "Every advantage of the group is 0", group: (g) => g.flat, one: () => true },
 ];
 
 export class Prompts {
@@ -40,24 +40,41 @@ export class Prompts {
     for (const button of this.filters) button.setAttribute("aria-pressed", String(button.dataset.filter === filter));
     const fits = FILTERS.find(({ key }) => key === filter)?.group ?? (() => true);
     const first = Math.max(0, Math.min(index - AT_ONCE / 2, groups.length - AT_ONCE));
+    const more = groups.length - AT_ONCE;
+    this.cells.title = more > 0 ? `${AT_ONCE} prompts around the chosen one; ${more} more` : "";
     const shown = groups.slice(first, first + AT_ONCE);
     const stamp = JSON.stringify([shown.map((group) => [group.id, fits(group)]), index]);
     if (stamp === this.stamp) return;
     this.stamp = stamp;
     this.cells.dataset.dense = String(groups.length > WITH_TEXT);
+    const hadFocus = this.cells.contains(this.cells.getRootNode().activeElement);
     this.cells.replaceChildren(...shown.map((group, i) => this.cell(group, first + i, first + i === index, fits(group))));
+    if (hadFocus) this.cells.querySelector("[aria-selected=true]")?.focus({ preventScroll: true });
   }
 
   cell(group, index, isChosen, fits) {
     const share = group.num ? group.num_correct / group.num : 0;
     const title = `${index + 1}. ${visible(group.prompt)}\n${group.num_correct} of ${group.num} right · mean reward ${format(group.reward_mean)}${group.flat ? " · no signal" : ""}`;
     const cell = el("button", {
-      className: "cell", role: "option", title, "aria-selected": String(isChosen), "aria-label": `Prompt ${index + 1}: ${group.num_correct} of ${group.num} right`,
+      className: "cell", role: "option", title, tabIndex: isChosen ? 0 : -1, "aria-selected": String(isChosen), "aria-label": `Prompt ${index + 1}: ${group.num_correct} of ${group.num} right`,
       dataset: { flat: String(Boolean(group.flat)), fits: String(fits) }, onclick: () => this.act.prompt(index),
     }, this.groups.length > WITH_TEXT ? "" : `${group.num_correct}/${group.num}`);
     cell.style.setProperty("--share", `${Math.round(70 * share)}%`);
     return cell;
   }
+}
+
+/** Of a sample, as the z-score divides by it; null of fewer than two. */
+function deviation(values) {
+  if (values.length < 2) return null;
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1));
+}
+
+function whyFlat(summary, stillPulls) {
+  if (summary.reward_max === null) return "No completion of this group has a reward: all are left out.";
+  const why = summary.reward_max - summary.reward_min <= 1e-12 ? "all rewards of this group are equal, so every advantage is 0" : "every advantage of this group is 0";
+  return `No signal: ${why}${stillPulls ? "; only the KL or entropy term of the loss still pulls at it" : ", and it moves nothing"}.`;
 }
 
 /** The prompt itself: two lines until it is unfolded, with what is known of its group. */
@@ -69,37 +86,40 @@ export class PromptCard {
     this.fold = el("button", { className: "quiet", onclick: () => act.unfold(), title: "The whole prompt and its data columns (v)" }, "Show all");
     this.stats = el("div", { className: "stats" });
     this.columns = el("dl", { className: "columns", hidden: true });
-    this.flat = el("div", { className: "alert flat", dataset: { tone: "warn" }, hidden: true },
-      "No signal: all rewards of this group are equal, every advantage is 0, and it moves nothing.");
+    this.flat = el("div", { className: "alert flat", dataset: { tone: "warn" }, hidden: true });
     this.times = el("div", { className: "times", hidden: true });
     this.element = el("section", { className: "promptcard" }, el("div", { className: "line" }, this.text, this.fold), this.columns,
       el("div", { className: "line" }, this.stats, this.times), this.flat);
   }
 
-  show(group, summary, isOpen) {
+  show(group, summary, isOpen, stillPulls) {
     this.text.classList.toggle("short", !isOpen);
     setText(this.text, visible(group.prompt.trim()));
     setText(this.fold, isOpen ? "Show less" : "Show all");
     this.columns.hidden = !isOpen || !group.columns.length;
     this.columns.replaceChildren(...group.columns.flatMap(({ name, text }) => [el("dt", {}, visible(name)), el("dd", {}, visible(text))]));
-    const spread = summary.reward_max === null ? null : summary.reward_max - summary.reward_min;
+    const spread = deviation(group.rollouts.map(({ reward }) => reward).filter((reward) => reward !== null));
     const facts = [
       ["Answer", visible(group.answer) || "—"], ["Right", `${summary.num_correct} of ${summary.num}`],
-      ["Mean reward", format(summary.reward_mean)], ["Spread", format(spread)],
+      ["Mean reward", format(summary.reward_mean)], ["Deviation", format(spread)],
       ["Mean length", `${format(summary.length_mean, "count")} tokens`],
     ];
     this.stats.replaceChildren(...facts.map(([label, value]) => el("div", {},
       el("div", { className: "faint label" }, label), el("div", { className: "value", title: value }, value))));
     this.flat.hidden = !summary.flat;
+    setText(this.flat, whyFlat(summary, stillPulls));
   }
 
-  /** The same problem at other steps: a dot each, as high as its mean reward. */
-  showTimes(groups, current) {
+  /** The same problem at other steps, `num` of them: a dot each, as high as its mean reward. */
+  showTimes(groups, current, num) {
     this.times.hidden = groups.length < 2;
     if (groups.length < 2) return;
-    const values = groups.map((group) => group.reward_mean).filter((value) => value !== null);
+    const at = groups.findIndex(({ id }) => id === current);
+    const first = Math.max(0, Math.min(at < 0 ? groups.length : at - DOTS / 2, groups.length - DOTS));
+    const shown = groups.slice(first, first + DOTS);
+    const values = shown.map((group) => group.reward_mean).filter((value) => value !== null);
     const low = Math.min(...values), span = Math.max(1e-9, Math.max(...values) - low);
-    const dots = groups.slice(-48).map((group) => {
+    const dots = shown.map((group) => {
       const dot = el("button", {
         className: "dot", "aria-label": `Step ${group.step}`, "aria-current": String(group.id === current),
         title: `step ${group.step} · ${group.num_correct} of ${group.num} right · mean reward ${format(group.reward_mean)}`,
@@ -108,6 +128,6 @@ export class PromptCard {
       dot.style.setProperty("--high", `${group.reward_mean === null ? 0 : Math.round((100 * (group.reward_mean - low)) / span)}%`);
       return dot;
     });
-    this.times.replaceChildren(el("span", { className: "faint" }, `This prompt, ${groups.length} times`), el("span", { className: "dots" }, ...dots));
+    this.times.replaceChildren(el("span", { className: "faint" }, shown.length < num ? `This prompt, ${shown.length} of ${num} times` : `This prompt, ${num} times`), el("span", { className: "dots" }, ...dots));
   }
 }

@@ -1,7 +1,7 @@
 // The completions of a group from best to worst: reward in its parts, advantage, and all tokens at a
 // glance.
 import { css, drawStrip, ramp } from "./channels.js";
-import { el, format } from "./shared.js";
+import { el, format, visible } from "./shared.js";
 
 const DENSE = 16;
 
@@ -10,7 +10,7 @@ export class Ranking {
   constructor(act) {
     this.act = act;
     this.rows = [];
-    this.list = el("div", { className: "rows", role: "listbox", "aria-label": "Completions, best to worst" });
+    this.list = el("div", { className: "rows", role: "listbox", tabIndex: 0, "aria-label": "Completions, best to worst" });
     this.legend = el("div", { className: "partlegend" });
     this.element = el("section", { className: "ranking" },
       el("div", { className: "rowhead faint" }, el("span", {}, "#"), el("span", {}, "reward"), el("span", { className: "wide" }, "parts"), el("span", {}, "adv."), el("span", { className: "wide" }, "tokens")),
@@ -30,7 +30,7 @@ export class Ranking {
     this.legend.replaceChildren(...(this.names.length > 1 ? this.names.map((name, index) => {
       const dot = el("i", { className: "dot" });
       dot.style.background = color(this.element, index);
-      return el("span", { className: "item" }, dot, name);
+      return el("span", { className: "item" }, dot, visible(name));
     }) : []));
   }
 
@@ -39,7 +39,7 @@ export class Ranking {
     const { advantage } = rollout;
     const tone = advantage === null ? "none" : Math.abs(advantage) < 1e-9 ? "zero" : advantage > 0 ? "good" : "bad";
     const worth = advantage === null ? "out" : `${advantage > 0 ? "+" : advantage < 0 ? "−" : ""}${Math.abs(advantage).toFixed(2)}`;
-    const element = el("div", { className: "row", role: "option", "aria-selected": "false", dataset: { rank: rollout.rank, tone }, title: titleOf(rollout) },
+    const element = el("div", { className: "row", id: `completion-${rollout.rank}`, role: "option", "aria-selected": "false", dataset: { rank: rollout.rank, tone }, title: titleOf(rollout) },
       el("span", { className: "rank faint" }, String(rollout.rank)),
       el("span", { className: "reward" }, rollout.reward === null ? "—" : rollout.reward.toFixed(2).replace("-", "−")),
       parts, el("span", { className: "worth" }, worth), strip);
@@ -59,6 +59,7 @@ export class Ranking {
       const chosen = rollout.rank === rank;
       if (chosen && element.getAttribute("aria-selected") !== "true") keepInView(this.list, element);
       element.setAttribute("aria-selected", String(chosen));
+      if (chosen) this.list.setAttribute("aria-activedescendant", element.id);
       element.dataset.fits = String(fits(rollout));
     }
   }
@@ -90,7 +91,7 @@ function color(node, index) {
 function titleOf(rollout) {
   const facts = [rollout.correct ? "right" : "wrong", `${rollout.num_tokens} tokens`];
   if (rollout.finish === "length") facts.push("cut off");
-  const parts = rollout.parts.map(({ name, value, adds }) => `${name} ${format(value)}${adds === value ? "" : ` (adds ${format(adds)})`}`);
+  const parts = rollout.parts.map(({ name, value, adds }) => `${visible(name)} ${format(value)}${adds === value ? "" : ` (adds ${format(adds)})`}`);
   return [facts.join(" · "), ...parts].join("\n");
 }
 

@@ -7,6 +7,7 @@ export class Search {
   /** `act`: `find(text)`, `open(step, group, rollout)`, `newest()`, `url()`. */
   constructor(act) {
     this.act = act;
+    this.turn = 0;
     this.input = el("input", { type: "search", placeholder: "Search in completions", "aria-label": "Search in completions", spellcheck: false });
     this.input.addEventListener("input", () => {
       clearTimeout(this.timer);
@@ -27,8 +28,11 @@ export class Search {
     this.element = el("div", { className: "search" }, this.input, this.here, this.all);
   }
 
+  /** Another run or an address: nothing of an earlier search stays. */
   set(text) {
     this.input.value = text;
+    this.turn += 1;
+    this.panel.hidden = true;
   }
 
   changed() {
@@ -50,14 +54,15 @@ export class Search {
     this.hits.replaceChildren();
     this.num = 0;
     this.before = this.act.newest();
+    this.after = 0;
     await this.further();
   }
 
   async further() {
-    const text = this.input.value, from = this.before;
+    const text = this.input.value, turn = ++this.turn;
     this.more.hidden = true;
     setText(this.state, "Looking …");
-    const query = new URLSearchParams({ text, before: from, steps: STEPS });
+    const query = new URLSearchParams({ text, before: this.before, after: this.after, steps: STEPS });
     let answer;
     try {
       answer = await getJson(`${this.act.url()}/find?${query}`);
@@ -66,13 +71,14 @@ export class Search {
       setText(this.state, error.message);
       return;
     }
-    if (text !== this.input.value) return;
+    if (turn !== this.turn) return;
     this.num += answer.hits.length;
-    // a page that ends amid a step: that step is looked at again, so that nothing is lost
-    this.before = Math.min(answer.looked_down_to, from - 1);
+    this.before = answer.before;
+    this.after = answer.after;
     this.hits.append(...answer.hits.map((hit) => el("button", { role: "listitem", onclick: () => this.act.open(hit.step, hit.group_id, hit.id) },
       el("span", { className: "faint num" }, `step ${hit.step}`), el("span", { className: "said" }, visible(hit.text)))));
     this.more.hidden = this.before <= 0;
-    setText(this.state, `${this.num} completions${this.before > 0 ? ` after step ${this.before}` : " in all steps"}`);
+    const found = `${this.num} completion${this.num === 1 ? "" : "s"}`;
+    setText(this.state, this.before > 0 ? `${found} down to step ${this.before}` : `${found} in all steps`);
   }
 }

@@ -11,7 +11,7 @@ export class Steps {
     this.bounds = { first: null, last: null };
     this.step = null;
     this.series = [[], []];
-    this.input = el("input", { type: "number", className: "step", "aria-label": "Step", onchange: () => act.go(Number(this.input.value)) });
+    this.input = el("input", { type: "number", className: "step", "aria-label": "Step", onchange: () => this.typed() });
     this.of = el("span", { className: "faint of" });
     this.back = el("button", { title: "Step before ([)", onclick: () => act.go(this.step - 1) }, "‹");
     this.next = el("button", { title: "Next step (])", onclick: () => act.go(this.step + 1) }, "›");
@@ -26,10 +26,19 @@ export class Steps {
       this.follow);
   }
 
+  typed() {
+    const wanted = Number(this.input.value);
+    if (this.input.value.trim() && Number.isFinite(wanted)) this.act.go(wanted);
+    // what was typed may be no step: what is shown stands there again
+    this.input.value = String(this.step ?? "");
+  }
+
   /** The mean rewards of the run, for the ribbon. */
   async load(url) {
+    const turn = this.turn = (this.turn ?? 0) + 1;
     try {
       const { series } = await getJson(`${url}/window?name=reward/mean`);
+      if (turn !== this.turn) return;
       const columns = series["reward/mean"] ?? [[], []];
       // of a long run these are buckets: where each begins, and its mean
       const line = columns.length > 2 ? [columns[0], columns[6]] : columns;
@@ -62,8 +71,8 @@ export class Steps {
   hint(event) {
     const step = this.stepAt(event);
     const [steps, values] = this.series;
-    const at = steps.findIndex((one) => one >= step);
-    this.canvas.title = at < 0 ? `step ${step}` : `step ${step} · mean reward ${format(values[at])}`;
+    const at = steps.findLastIndex((one) => one <= step);
+    this.canvas.title = at < 0 ? `step ${step}` : `step ${step} · mean reward about ${format(values[at])}`;
   }
 
   draw() {

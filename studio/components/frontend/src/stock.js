@@ -1,5 +1,6 @@
 // What the Inspector has at hand of a run: the groups of a step, one group with its completions, and the
-// numbers of its tokens. Only the newest question counts: an answer that comes late is dropped.
+// numbers of its tokens. What was asked about another run counts no more when
+// its answer comes.
 import { readStrips } from "./channels.js";
 import { getJson } from "./shared.js";
 
@@ -9,46 +10,50 @@ export class Stock {
   /** `say(text)` is told what went wrong. */
   constructor(say) {
     this.say = say;
-    this.turn = 0;
     this.clear("");
   }
 
+  /** Another run: what was asked about the one before counts no more. */
   clear(url) {
+    this.life = {};
     this.url = url;
-    this.bounds = this.group = this.strips = null;
-    this.groups = [];
+    this.bounds = this.group = this.strips = this.summary = null;
+    this.step = { groups: [] };
     this.traces = new Map();
   }
 
   async get(path) {
+    const { life } = this;
     try {
       const answer = await getJson(`${this.url}/${path}`, GONE);
       if (!answer.problem) return answer;
-      this.say(answer.problem);
+      if (life === this.life) this.say(answer.problem);
       return null;
     } catch (error) {
-      this.say(error.message);
+      if (life === this.life) this.say(error.message);
       return null;
     }
   }
 
-  /** The step's groups; null where something else was asked for meanwhile. */
+  /** The step with its groups; null where another run was chosen meanwhile. */
   async loadStep(step) {
-    const turn = ++this.turn;
+    const { life } = this;
     const answer = await this.get(`step/${step}`);
-    if (turn !== this.turn || !answer) return null;
-    this.groups = answer.groups;
-    return answer.groups;
+    if (life !== this.life || !answer) return null;
+    return answer;
   }
 
   /** One group, with all its tokens at a glance. */
-  async loadGroup(summary) {
-    const turn = ++this.turn;
+  async loadGroup(summary, step = this.step) {
+    const { life } = this;
     const [group, strips] = await Promise.all([this.get(`group/${summary.id}`), this.loadStrips(summary)]);
-    if (turn !== this.turn || !group) return null;
+    if (life !== this.life || !group) return null;
+    // all of it at once: what is shown never mixes one step with another
+    this.step = step;
+    this.summary = summary;
     this.group = group;
     this.strips = strips;
-    this.traces.clear();
+    this.traces = new Map();
     for (const one of group.rollouts) one.num_clipped = strips?.get(one.id)?.clipped ?? 0;
     return group;
   }
@@ -65,16 +70,21 @@ export class Stock {
 
   /** The tokens of a completion, null where they were not kept. */
   async loadTrace(rollout) {
-    if (rollout.traced && !this.traces.has(rollout.id)) {
+    const { traces } = this;
+    if (rollout.traced && !traces.has(rollout.id)) {
       const trace = await this.get(`tokens/${rollout.id}`);
-      if (trace) this.traces.set(rollout.id, trace);
+      if (trace) traces.set(rollout.id, trace);
     }
-    return this.traces.get(rollout.id) ?? null;
+    return traces.get(rollout.id) ?? null;
+  }
+
+  get groups() {
+    return this.step.groups;
   }
 
   /** Tokens beyond the clip are known of groups that kept their tokens. */
-  async countClipped() {
-    for (const group of this.groups) {
+  async countClipped(groups = this.groups) {
+    for (const group of groups) {
       if (group.num_clipped !== undefined) continue;
       const strips = await this.loadStrips(group);
       group.num_clipped = strips ? [...strips.values()].reduce((sum, { clipped }) => sum + clipped, 0) : 0;
