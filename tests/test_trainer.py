@@ -138,7 +138,7 @@ def test_a_run_in_half_precision(recipe, tmp_path, monkeypatch, state_bits):
     """Weights are bf16 in memory, what must stay exact is not."""
     seen, real = [], worker.annotate
 
-    def looking(learner, batch, config):
+    def looking(learner, batch, config, traced):
         model, master_of = learner.policy.model, learner.optimizer.master_of
         off = [(master_of(one) - one.float()).abs().max().item() for one in model.parameters()]
         rotary = {b.dtype for name, b in model.named_buffers() if "inv_freq" in name}

@@ -1,6 +1,6 @@
 // The Inspector: a step, its prompts, what was sampled for one of them, down to the token. Asks the
 // studio's routes on its own; the page's script only hears where one is (`view`), for the address.
-import { FRESH, addressOf, copyLink, stateOf, writeAddress } from "./address.js";
+import { FRESH, addressOf, copyLink, writeAddress } from "./address.js";
 import { CHANNELS } from "./channels.js";
 import { Formula } from "./formula.js";
 import { INSPECTOR_CSS } from "./inspector_css.js";
@@ -9,11 +9,12 @@ import { Open } from "./open.js";
 import { FILTERS, PromptCard, Prompts } from "./prompts.js";
 import { Ranking } from "./ranking.js";
 import { Search } from "./search.js";
-import { BASE_CSS, el, getJson, mountOnce, poll, setText } from "./shared.js";
+import { BASE_CSS, el, mountOnce, poll, setText } from "./shared.js";
 import { Steps } from "./steps.js";
 import { Stock, newestPass } from "./stock.js";
+import { Travel } from "./travel.js";
 
-const TELL_MS = 250, POLL_MS = 3000, RIBBON_MS = 15000;
+const TELL_MS = 250, POLL_MS = 3000;
 const instances = new WeakMap();
 
 export default function (component) {
@@ -25,6 +26,7 @@ class Inspector {
     this.component = component;
     this.state = { ...FRESH, fold: false, diff: false, whole: false, follow: false };
     this.stock = new Stock((text) => this.say(text));
+    this.travel = new Travel(this);
     this.build();
     this.stopKeys = listen(this.keys());
     this.resized = new ResizeObserver(() => this.draw());
@@ -32,12 +34,12 @@ class Inspector {
   }
 
   build() {
-    this.steps = new Steps({ go: (step) => this.go({ step }), jump: (kind, back) => this.jump(kind, back), follow: (on) => this.follow(on) });
-    this.prompts = new Prompts({ prompt: (index) => this.go({ step: this.state.step, prompt: index + 1, reuse: true }), move: (by) => this.movePrompt(by), filter: (key) => this.filter(key) });
-    this.card = new PromptCard({ occasion: (step, group) => this.go({ step, group }), unfold: () => this.toggle("whole") });
+    this.steps = new Steps({ go: (step) => this.travel.go({ step }), jump: (kind, back) => this.travel.jump(kind, back), follow: (on) => this.travel.follow(on) });
+    this.prompts = new Prompts({ prompt: (index) => this.travel.go({ step: this.state.step, prompt: index + 1, reuse: true }), move: (by) => this.travel.movePrompt(by), filter: (key) => this.filter(key) });
+    this.card = new PromptCard({ occasion: (step, group) => this.travel.go({ step, group }), unfold: () => this.toggle("whole") });
     this.search = new Search({
       find: (text) => this.find(text), newest: () => this.stock.bounds?.last ?? 0, url: () => this.component.data.url,
-      open: (step, group, rollout) => this.go({ step, group, rollout }),
+      open: (step, group, rollout) => this.travel.go({ step, group, rollout }),
     });
     this.ranking = new Ranking({ completion: (rank) => this.openCompletion(rank), token: (rank, token) => this.openCompletion(rank, token) });
     this.open = new Open({ choose: (token) => this.choose(token), color: (key) => this.color(key), toggle: (name) => this.toggle(name) });
@@ -60,8 +62,8 @@ class Inspector {
 
   keys() {
     return {
-      completion: (by) => this.moveCompletion(by), prompt: (by) => this.movePrompt(by), step: (by) => this.go({ step: (this.wanted?.step ?? this.state.step) + by }),
-      jump: (kind, back) => this.jump(kind, back), toggle: (name) => this.toggle(name), color: (index) => this.color(CHANNELS[index].key),
+      completion: (by) => this.moveCompletion(by), prompt: (by) => this.travel.movePrompt(by), step: (by) => this.travel.go({ step: (this.travel.wanted?.step ?? this.state.step) + by }),
+      jump: (kind, back) => this.travel.jump(kind, back), toggle: (name) => this.toggle(name), color: (index) => this.color(CHANNELS[index].key),
       token: (by) => this.moveToken(by),
       search: () => this.search.input.focus(), copy: () => this.copy(), help: () => { this.help.hidden = !this.help.hidden; },
       filter: () => this.filter(FILTERS[(FILTERS.findIndex(({ key }) => key === this.state.only) + 1) % FILTERS.length].key),
@@ -78,104 +80,21 @@ class Inspector {
       this.run = run;
       this.gone = goto.id;
       if (isOther) this.restart();
-      this.enter(goto.view);
+      this.travel.enter(goto.view);
     } else this.draw();
   }
 
   restart() {
     this.poller?.stop();
     this.stock.clear(this.component.data.url);
-    this.target = this.wanted = null;
+    this.travel.forget();
     this.body.hidden = true;
     this.note.hidden = true;
-    this.loadRibbon();
-    this.poller = poll(() => this.watch(), () => POLL_MS, (error) => {
+    this.travel.loadRibbon();
+    this.poller = poll(() => this.travel.watch(), () => POLL_MS, (error) => {
       setText(this.offline, error.message);
       this.offline.hidden = false;
     });
-  }
-
-  loadRibbon() {
-    this.ribbonAt = Date.now();
-    this.steps.load(this.component.data.url);
-  }
-
-  /** New steps of a run that goes on; where a resume took steps away, nothing older stays. */
-  async watch() {
-    const { stock, state } = this, { life } = stock;
-    const bounds = await getJson(`${stock.url}/steps`);
-    if (life !== stock.life) return; // another run by now
-    const before = stock.bounds;
-    stock.bounds = bounds;
-    this.offline.hidden = true;
-    if (bounds.first === null) {
-      this.say(bounds.problem || "This run has not finished its first step. Come back in a moment.");
-      return;
-    }
-    const here = { prompt: state.prompt, completion: state.completion };
-    if (before?.attempt && before.attempt !== bounds.attempt) this.go({ step: state.step ?? bounds.last, ...here });
-    else if (this.waiting) this.enter(this.waiting);
-    else if (state.follow && bounds.last !== state.step) this.go({ step: bounds.last, ...here });
-    else if (state.step !== null) this.steps.show(bounds, state.step, state.follow);
-    if (before?.last !== bounds.last && Date.now() - this.ribbonAt > RIBBON_MS) this.loadRibbon();
-  }
-
-  /** Open what an address names, as far as it is there. */
-  enter(view) {
-    Object.assign(this.state, stateOf(view));
-    this.search.set(this.state.find);
-    this.waiting = null;
-    if (!this.stock.bounds || this.stock.bounds.first === null) this.waiting = view;
-    else {
-      const { step, prompt, completion, token, pass } = this.state;
-      this.go({ step: step ?? this.stock.bounds.last, prompt, completion, token, pass });
-    }
-  }
-
-  /**
-   * Go to `{step, prompt | group, completion | rollout, token, pass}`, by default the first group with
-   * signal. One is loaded at a time; of what is asked for meanwhile the last counts, so that a key
-   * that is held moves on at the pace of the answers.
-   */
-  async go(target) {
-    const { bounds } = this.stock;
-    if (!bounds || bounds.first === null || !Number.isFinite(target.step)) return;
-    this.target = { ...target, step: Math.max(bounds.first, Math.min(bounds.last, Math.round(target.step))) };
-    this.wanted = this.target;
-    if (this.isLoading) return;
-    this.isLoading = true;
-    try {
-      while (this.target) {
-        const next = this.target;
-        this.target = null;
-        await this.load(next);
-      }
-    } finally {
-      this.isLoading = false;
-      this.wanted = null;
-    }
-  }
-
-  async load({ step, reuse, ...to }) {
-    const { stock, state } = this;
-    const found = reuse && stock.step.step === step ? stock.step : await stock.loadStep(step);
-    if (!found) return;
-    const { groups } = found;
-    if (!groups.length) {
-      this.say("The completions of this step are gone; choose another step.");
-      return;
-    }
-    let index = to.prompt ? to.prompt - 1 : groups.findIndex((group) => group.id === to.group);
-    if (index < 0 || index >= groups.length) index = mostTelling(groups);
-    if (state.only === "clipped") await stock.countClipped(groups);
-    const group = await stock.loadGroup(groups[index], found);
-    if (!group) return;
-    if (step !== stock.bounds.last) state.follow = false;
-    Object.assign(state, { step, prompt: index + 1, token: null, pass: to.pass ?? null });
-    this.steps.show(stock.bounds, step, state.follow);
-    this.showGroup(group);
-    const rank = to.rollout ? group.rollouts.find((one) => one.id === to.rollout)?.rank : to.completion;
-    await this.openCompletion(Math.max(1, Math.min(rank ?? 1, group.rollouts.length)), to.token ?? null);
   }
 
   showGroup(group) {
@@ -280,31 +199,6 @@ class Inspector {
     return null;
   }
 
-  movePrompt(by) {
-    const { stock, state, wanted } = this;
-    const fits = FILTERS.find(({ key }) => key === state.only)?.group ?? (() => true);
-    const from = wanted?.prompt && wanted.step === state.step ? wanted.prompt : state.prompt;
-    for (let index = from - 1 + by; index >= 0 && index < stock.groups.length; index += by) {
-      if (fits(stock.groups[index])) return this.go({ step: state.step, prompt: index + 1, reuse: true });
-    }
-    return null;
-  }
-
-  async jump(kind, back) {
-    const { stock, state } = this, { step } = state, { life } = stock;
-    const found = await stock.get(`next?${new URLSearchParams({ kind, step, back: back ? "1" : "0" })}`);
-    if (!found || life !== stock.life || step !== state.step) return; // one has moved on meanwhile
-    if (found.step) this.go({ step: found.step, group: found.id });
-    else this.say(kind === "signal" ? "No further step has a group with an advantage." : "The reward does not drop any more.", 2500);
-  }
-
-  follow(follow) {
-    const { stock, state } = this;
-    if (!stock.bounds || stock.bounds.first === null) return;
-    state.follow = follow;
-    this.go({ step: follow ? stock.bounds.last : state.step, prompt: state.prompt, completion: state.completion });
-  }
-
   async filter(only) {
     this.state.only = only;
     if (only === "clipped") await this.stock.countClipped();
@@ -361,10 +255,4 @@ class Inspector {
 
 function has(rollout, find) {
   return !find || rollout.text.toLowerCase().includes(find.toLowerCase());
-}
-
-/** The first group that moves something, if possible one whose tokens were kept. */
-function mostTelling(groups) {
-  const traced = groups.findIndex((group) => !group.flat && group.num_traced);
-  return traced >= 0 ? traced : Math.max(0, groups.findIndex((group) => !group.flat));
 }
