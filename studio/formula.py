@@ -176,7 +176,7 @@ def _policy(objective: Objective, token: Token) -> Line:
     assert objective.clip_low is not None
     low, high = 1 - objective.clip_low, 1 + objective.clip_high
     bounded = n(float(np.clip(token.ratio, low, high)))
-    formula = f"min(r A, clip(r, {n(low)}, {n(high)}) A)"
+    formula = f"min(r A, clip(r, {low:.6g}, {high:.6g}) A)"
     note = "beyond the clip: no gradient" if token.clipped else ""
     if objective.dual_clip is not None and token.advantage < 0:
         if token.ratio > objective.dual_clip:

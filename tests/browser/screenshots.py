@@ -58,7 +58,10 @@ def pages(run: str, step: str) -> dict[str, dict[str, Any]]:
         "runs": {"path": "", "ready": "button.name"},
         "new_run": {"path": "new", "ready": "text=Start the run"},
         "live": {"path": f"live?run={run}", "ready": ".tile"},
-        "inspector": {"path": f"inspector?run={run}&step={step}", "ready": ".row"},
+        "inspector": {
+            "path": f"inspector?run={run}&step={step}&completion=2&at=6&color=entropy&row=gspo",
+            "ready": ".formula .line",
+        },
         "reward_lab": {
             "path": f"lab?run={run}&step={step}",
             "ready": ".cm-content",
