@@ -265,7 +265,15 @@ def test_the_kl_that_is_only_shown_is_measured_on_some_groups(random_model, algo
 
 
 @pytest.mark.parametrize("passes, minibatches", [(1, 1), (3, 1), (2, 3), (1, 2)])
-@pytest.mark.parametrize("name", ["deepseekmath", "dapo", "gspo", "cispo", "sapo", "as_written"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deepseekmath",
+        "gspo",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("dapo", "cispo", "sapo")),
+        pytest.param("as_written", marks=pytest.mark.slow),
+    ],
+)
 def test_the_kept_numbers_of_all_passes_add_up_to_the_loss(random_model, name, passes, minibatches):
     """Not worked out again: taken apart, what each pass saw of each token is the loss it had."""
     optim = {"updates_per_rollout": passes, "minibatches": minibatches, "learning_rate": 0.03}

@@ -21,7 +21,17 @@ MORE = {
 }
 
 
-@pytest.mark.parametrize("name", [*ALGORITHMS, *MORE])
+ALIKE = ("gspo", "cispo", "sapo")
+"""Rows whose advantages are those of another one."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name
+        for name in [*ALGORITHMS, *MORE]
+    ],
+)
 def test_nothing_changed_gives_the_advantages_of_the_trainer(random_model, name):
     algorithm = {"name": name} if name in ALGORITHMS else MORE[name]
     setup = Setup(random_model, algorithm=algorithm)

@@ -137,6 +137,7 @@ def test_filters_leave_what_they_name(tab: Tab, studio: Studio) -> None:
     wait_for(lambda: data(tab, "prompt") == str(following[0] + 1))
 
 
+@pytest.mark.slow
 def test_a_view_survives_other_pages_and_follows_a_click(tab: Tab) -> None:
     page = opened(tab, "run=recorded&step=9&prompt=3&completion=2")
     wait_for(lambda: address(tab).get("completion") == "2")
@@ -229,7 +230,8 @@ def test_text_of_a_model_is_only_text(tab: Tab, studio: Studio) -> None:
     assert tab.foreign == [] and page.evaluate("window.hacked") is None
 
 
-@pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_off_in_a_narrow_window(chromium: Any, studio: Studio, scheme: str) -> None:
     tab = Tab(chromium, studio, scheme).enter()
     tab.page.set_viewport_size({"width": 900, "height": 900})
