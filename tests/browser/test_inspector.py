@@ -68,6 +68,8 @@ def test_the_keyboard_leads_everywhere_and_the_address_follows(tab: Tab) -> None
     for _ in range(3):
         press("K")
     wait_for(lambda: data(tab, "prompt") == first)
+    shown = page.locator(".text")
+    wait_for(lambda: shown.get_attribute("data-shown") == "tokens")
     press("ArrowRight")
     wait_for(lambda: data(tab, "token") == "1")
     press("Escape")
