@@ -180,10 +180,6 @@ class RunReader:
         ).fetchall()
         return [row[0] for row in rows], [row[1] for row in rows]
 
-    def first_time(self) -> float | None:
-        """When the first attempt began (seconds since the epoch)."""
-        return self._rows("SELECT min(time) AS time FROM attempts")[0]["time"]
-
     def reward_marks(self) -> list[dict[str, Any]]:
         """`step, version, number` of each step at which other reward code came into force.
 

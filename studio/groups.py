@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from grpo_core.advantages import PER_TOKEN, TOLERANCE
+from grpo_core.advantages import TOLERANCE
 from grpo_core.algorithm_config import objective_of
 from grpo_core.config import RunConfig
 from grpo_core.group_reader import GroupReader
@@ -98,7 +98,7 @@ def step_view(reader: GroupReader, run: Run, step: int) -> dict[str, Any]:
         group["flat"] = (group["advantage_max"] or 0.0) <= TOLERANCE
     still = bool(algorithm.kl_place == "loss" and algorithm.kl_coefficient)
     still |= bool(algorithm.entropy_coefficient)
-    return {"step": step, "groups": groups, "still_pulls": still, "attempt": reader.attempt()}
+    return {"step": step, "groups": groups, "still_pulls": still}
 
 
 # --- one group -----------------------------------------------------------------------------------
@@ -119,7 +119,6 @@ def group_view(reader: GroupReader, run: Run, group_id: int) -> dict[str, Any] |
     group = reader.group(group_id)
     if group is None:
         return None
-    config = config_in_force(reader, run, group["step"])
     weights = weights_at(reader, run, group["step"])
     ids = [rollout["id"] for rollout in group["rollouts"]]
     traced = reader.traced(ids)
@@ -130,9 +129,6 @@ def group_view(reader: GroupReader, run: Run, group_id: int) -> dict[str, Any] |
         "answer": widgets.cut(group["answer"]),
         "columns": _columns(group["row"]),
         "num_times": reader.num_occasions(group["problem_id"]),
-        "algorithm": config.algorithm.name,
-        "per_token": config.algorithm.advantage in PER_TOKEN,
-        "reference": config.algorithm.kl_reference,
         "rollouts": [
             _rollout(rollout, weights) | {"rank": rank, "traced": rollout["id"] in traced}
             for rank, rollout in enumerate(order(group["rollouts"]), start=1)

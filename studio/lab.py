@@ -18,7 +18,7 @@ from grpo_core.algorithm_config import AlgorithmConfig
 from grpo_core.records import Event, Group
 from grpo_core.reward_advice import Advice, advise, advise_gold, gold_groups
 from grpo_core.runs import Run
-from studio import data, lab_numbers, scoring, widgets
+from studio import data, groups, lab_numbers, scoring, widgets
 
 EXAMPLE = '''def reward(completion, answer):
     """One number for one completion; parameters are asked for by name."""
@@ -153,12 +153,7 @@ def _top_level_names(source: str) -> set[str]:
 
 def weights_at(run: Run, step: int) -> dict[str, float]:
     """The weight of each reward function that was in force at a step."""
-    version = data.read(run, lambda reader: reader.reward_version(step), None)
-    try:
-        functions = rewards.load_version(run.rewards, version) if version else []
-    except ValueError:
-        functions = []
-    return {function.name: function.weight for function in functions}
+    return groups.read(run, lambda reader: groups.weights_at(reader, run, step), {})
 
 
 # --- trying --------------------------------------------------------------------------------------

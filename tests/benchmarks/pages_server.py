@@ -58,7 +58,7 @@ def _reads(run: Run) -> dict[str, Any]:
         "metrics": (cursor - 30, attempt), "metric_names": (), "points": ("train/loss",),
         "last_metric_id": (), "last_metrics": (), "series": ("eval/accuracy",), "steps": (),
         "last_step": (), "evals": (), "events": (), "last_events": (12,), "reward_marks": (),
-        "reward_version": (step,), "first_reward_version": (), "first_time": (),
+        "reward_version": (step,), "first_reward_version": (),
     }  # fmt: skip
     found = {
         name: _measure(run, lambda reader, name=name, args=args: getattr(reader, name)(*args))
