@@ -20,6 +20,7 @@ from typing import Any
 
 import streamlit as st
 from starlette.types import Receive, Scope, Send
+from streamlit.web import bootstrap
 from streamlit.web.server.starlette import starlette_server
 
 from studio import api, data
@@ -63,6 +64,7 @@ def serve(port: int, runs_dir: Path, open_browser: bool) -> None:
         raise ValueError(f"{runs_dir}: cannot be the folder of runs: {error.strerror}") from None
     data.set_runs_dir(runs_dir.resolve())
     answer_at_once()
+    watch_no_settings()
     app = StudioApp(port)
     app.open_browser = open_browser
     app.run(config=settings(port))
@@ -82,6 +84,18 @@ def answer_at_once() -> None:
         return listening
 
     starlette_server._bind_socket = bind_and_set
+
+
+def watch_no_settings() -> None:
+    """Let Streamlit not look at its config files five times a second each, in threads of their own.
+
+    Ours are given here; what a person sets in a file of their own counts from the next start on.
+    """
+
+    def watch_none(flag_options: dict[str, Any]) -> None:
+        return
+
+    bootstrap._install_config_watchers = watch_none
 
 
 def settings(port: int) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.web import bootstrap
 from streamlit.web.server.starlette import starlette_server
 
-from studio.app import answer_at_once
+from studio.app import answer_at_once, watch_no_settings
 from studio.guard import Guard
 
 PORT = 8765
@@ -438,6 +439,18 @@ def test_taken_port_is_refused_with_one_sentence(server: Server) -> None:
     assert "Traceback" not in done.stderr
     assert f"--port {server.port}" in done.stderr and "another" in done.stderr
     assert done.stdout == "", "no link to somebody else's server"
+
+
+def test_no_file_of_settings_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = []
+    monkeypatch.setattr(bootstrap, "watch_file", lambda path, *_, **__: watched.append(path))
+    monkeypatch.setattr(bootstrap, "_install_config_watchers", bootstrap._install_config_watchers)
+    bootstrap._install_config_watchers({})
+    assert watched, "Streamlit does so by itself"
+    watched.clear()
+    watch_no_settings()
+    bootstrap._install_config_watchers({})
+    assert watched == []
 
 
 def test_answers_do_not_wait_for_the_browsers_acknowledgement(
