@@ -77,11 +77,12 @@ class GroupReader(RunReader):
         self, text: str, before: int, after: int, steps: int, most: int
     ) -> list[dict[str, Any]]:
         """Completions that contain `text` (any case of ASCII letters), newest step first: `id,
-        group_id, step, text`; looks at up to `steps` steps from `before` down, of that one at
-        completions with an id above `after`."""
+        group_id, step, prompt, text, correct, reward`; looks at up to `steps` steps from `before`
+        down, of that one at completions with an id above `after`."""
         pattern = re.sub(r"([%_\\])", r"\\\1", text)
         return self._rows(
-            "SELECT r.id, r.group_id, g.step, r.text FROM groups g"
+            "SELECT r.id, r.group_id, g.step, substr(g.prompt, 1, 1200) AS prompt, r.text,"
+            " r.correct, r.reward FROM groups g"
             " JOIN rollouts r ON r.group_id = g.id"
             " WHERE g.step <= ?1 AND g.step > ?1 - ?2 AND r.text LIKE ?3 ESCAPE '\\'"
             " AND (g.step < ?1 OR r.id > ?5) ORDER BY g.step DESC, r.id LIMIT ?4",

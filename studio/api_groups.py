@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from grpo_core.group_reader import GroupReader
 from grpo_core.runs import Run
-from studio import data, groups, token_story
+from studio import data, groups, token_story, tokens
 from studio.answers import answer, integer, run_of
 
 MAX_FIND = 200
@@ -100,7 +100,7 @@ def _times(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
 
 
 def _tokens(reader: GroupReader, run: Run, request: Request) -> dict[str, Any] | None:
-    return groups.tokens_view(reader, run, request.path_params["rollout"])
+    return tokens.tokens_view(reader, run, request.path_params["rollout"])
 
 
 def _formula(reader: GroupReader, run: Run, request: Request) -> dict[str, Any] | None:
@@ -121,7 +121,7 @@ def _find(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
 
 async def _strips(request: Request) -> Response:
     run, group = run_of(request), request.path_params["group"]
-    query = functools.partial(groups.strips, run=run, group_id=group)
+    query = functools.partial(tokens.strips, run=run, group_id=group)
     found = await to_thread.run_sync(lambda: _ask(run, query))
     if not isinstance(found, bytes):
         raise HTTPException(404)

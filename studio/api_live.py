@@ -2,12 +2,13 @@
 
     /api/runs/{name}/metrics               what is new on the curves (since, attempt, seen)
     /api/runs/{name}/window                one stretch of some curves (names, low, high)
+    /api/runs/{name}/here                  what the run's own settings make of its metrics
     /api/bands                             runs that differ only in their seed, as bands
     /api/csv                               stored numbers of some runs (run, name), as a file
     /api/system                            how busy this machine is
 
-The page polls `metrics` once a second; an answer with nothing new is a few hundred bytes, and no
-file is opened for it.
+The page polls `metrics` every two seconds; an answer with nothing new is a few hundred bytes, and
+no file is opened for it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from grpo_core.runs import Run
-from studio import bands, compare, curves, data, gauges
+from studio import bands, compare, curves, data, explained_here, gauges
 from studio.answers import answer, integer, number, run_of
 from studio.columns import followed
 
@@ -33,6 +34,7 @@ def routes() -> list[Route]:
     return [
         Route("/api/runs/{name}/metrics", _metrics, methods=["GET"]),
         Route("/api/runs/{name}/window", _window, methods=["GET"]),
+        Route("/api/runs/{name}/here", _here, methods=["GET"]),
         Route("/api/bands", _bands, methods=["GET"]),
         Route("/api/csv", _csv, methods=["GET"]),
         Route("/api/system", _system, methods=["GET"]),
@@ -50,6 +52,11 @@ async def _window(request: Request) -> Response:
     run = run_of(request)
     low, high = number(request, "low", -1.0), number(request, "high", 1e18)
     return await answer(lambda: curves.window(run, _names(request), low, high))
+
+
+async def _here(request: Request) -> Response:
+    run = run_of(request)
+    return await answer(lambda: explained_here.of_run(run))
 
 
 async def _bands(request: Request) -> Response:

@@ -47,7 +47,8 @@ TRAINING: dict[str, Explanation] = {
                 "Why is it not exactly 0, then?",
                 "With weights by length (a sum, or a mean over all tokens) long and short "
                 "completions count differently. A KL term, an entropy bonus, no baseline, a critic "
-                "or several updates per rollout move it as well.",
+                "or several updates per rollout move it as well, and REINFORCE and CISPO weigh "
+                "log-probabilities in place of ratios.",
             ),
         ),
     ),

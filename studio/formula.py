@@ -96,7 +96,7 @@ def lines_of(
 ) -> list[dict[str, Any]]:
     """The terms of one token, from its log-probs to its share of the loss."""
     lines = _ratio(objective, token)
-    lines += [_advantage(config, token, around), _policy(objective, token)]
+    lines += [advantage_line(config, around.rewards, token.advantage), _policy(objective, token)]
     lines += _others(objective, token)
     lines += [_weight(config, token, around), _loss(objective, token), _gradient(objective, token)]
     return [asdict(line) for line in lines]
@@ -129,7 +129,19 @@ def _ratio(objective: Objective, token: Token) -> list[Line]:
     return [Line("Ratio", "r = exp(log π − log π_old)", numbers, token.ratio, note)]
 
 
-def _advantage(config: RunConfig, token: Token, around: Around) -> Line:
+def comparable(config: RunConfig, own: float | None, others: list[float | None]) -> list[float]:
+    """The rewards that make an advantage, `own` first; empty where more than these make it."""
+    algorithm = config.algorithm
+    is_plain = algorithm.truncated != "penalize" and algorithm.importance_cap is None
+    is_plain &= algorithm.kl_place != "reward" or not algorithm.kl_coefficient
+    is_plain &= algorithm.multi_objective_aggregation == "sum_then_normalize"
+    if own is None or not is_plain:
+        return []
+    return [own, *(reward for reward in others if reward is not None)]
+
+
+def advantage_line(config: RunConfig, rewards: list[float], value: float) -> Line:
+    """The advantage `value` as a formula, and with the numbers of `comparable` rewards."""
     name = config.algorithm.advantage or "zscore"
     if config.algorithm.multi_objective_aggregation == "normalize_then_sum":
         formula = "Σ weight · z-score of each reward, normalised over the step"
@@ -140,8 +152,8 @@ def _advantage(config: RunConfig, token: Token, around: Around) -> Line:
         notes.append(f"R less {n(config.algorithm.kl_coefficient)} · Σ (log π_old − log π_ref)")
     if config.algorithm.importance_cap is not None:
         notes.append("times min(π_old / π_engine, cap)")
-    numbers = _compared(name, around.rewards) if around.rewards else ""
-    return Line("Advantage", f"A = {formula}", numbers, token.advantage, "; ".join(notes))
+    numbers = _compared(name, rewards) if rewards else ""
+    return Line("Advantage", f"A = {formula}", numbers, value, "; ".join(notes))
 
 
 def _compared(estimator: str, rewards: list[float]) -> str:
@@ -173,17 +185,25 @@ def _policy(objective: Objective, token: Token) -> Line:
         numbers = f"min({r}, {cap}) · {A} · {signed(token.logp)}"
         note = "capped; its gradient stays" if token.clipped else ""
         return Line(name, "min(r, 1 + ε_high) A log π", numbers, value, note)
-    assert objective.clip_low is not None
+    return _clipped(objective, token, r, A)
+
+
+def _clipped(objective: Objective, token: Token, r: str, A: str) -> Line:
+    """The policy term of PPO's clip; `r` and `A` are the token's ratio and advantage as text."""
+    assert objective.clip_low is not None and objective.clip_high is not None
     low, high = 1 - objective.clip_low, 1 + objective.clip_high
     bounded = n(float(np.clip(token.ratio, low, high)))
     formula = f"min(r A, clip(r, {low:.6g}, {high:.6g}) A)"
+    numbers = f"min({r} · {A}, {bounded} · {A})"
     note = "beyond the clip: no gradient" if token.clipped else ""
-    if objective.dual_clip is not None and token.advantage < 0:
-        if token.ratio > objective.dual_clip:
-            note = f"held at {n(objective.dual_clip)} A by the dual clip: no gradient"
-    elif not token.clipped and bounded != r and token.advantage:
+    if not token.clipped and bounded != r and token.advantage:
         note = "beyond the clip on the side where it does not act"
-    return Line(name, formula, f"min({r} · {A}, {bounded} · {A})", value, note)
+    if objective.dual_clip is not None and token.advantage < 0:
+        most = n(objective.dual_clip)
+        formula, numbers = f"max({formula}, {most} A)", f"max({numbers}, {most} · {A})"
+        if token.ratio > objective.dual_clip:
+            note = "held by the dual clip: no gradient"
+    return Line("Policy term", formula, numbers, -token.policy, note)
 
 
 def _others(objective: Objective, token: Token) -> list[Line]:

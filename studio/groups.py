@@ -1,30 +1,25 @@
-"""What the Inspector shows of a run's stored completions: steps, the groups of a step, one group
-with its completions, best to worst, and the numbers of their tokens.
+"""What the Inspector shows of a run's stored completions: steps, the groups of a step, and one
+group with its completions, best to worst. Their tokens: `tokens.py`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import struct
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grpo_core.advantages import TOLERANCE
-from grpo_core.algorithm_config import objective_of
 from grpo_core.config import RunConfig
 from grpo_core.group_reader import GroupReader
 from grpo_core.history import config_at
-from grpo_core.objective import Objective
-from grpo_core.records import TokenTrace
 from grpo_core.rewards import load_version
 from grpo_core.runs import Run
-from grpo_core.terms import Numbers, Terms, terms_of
-from grpo_core.traces import channels_of
-from studio import data, widgets
+from studio import data, formula, widgets
 
 T = TypeVar("T")
 
@@ -92,13 +87,17 @@ def step_view(reader: GroupReader, run: Run, step: int) -> dict[str, Any]:
     algorithm = config.algorithm
     groups = reader.group_summaries(step)
     for group in groups:
-        plain = _TEMPLATE_MARKS.sub(" ", group["prompt"]).strip()
-        group["prompt"] = widgets.cut(plain)[:MAX_PROMPT]
+        group["prompt"] = _plain(group["prompt"])
         group["answer"] = widgets.cut(group["answer"])[:MAX_PROMPT]
         group["flat"] = (group["advantage_max"] or 0.0) <= TOLERANCE
     still = bool(algorithm.kl_place == "loss" and algorithm.kl_coefficient)
     still |= bool(algorithm.entropy_coefficient)
     return {"step": step, "groups": groups, "still_pulls": still}
+
+
+def _plain(prompt: str) -> str:
+    """The beginning of a prompt without the marks of its chat template, for a list."""
+    return widgets.cut(_TEMPLATE_MARKS.sub(" ", prompt).strip())[:MAX_PROMPT]
 
 
 # --- one group -----------------------------------------------------------------------------------
@@ -120,6 +119,8 @@ def group_view(reader: GroupReader, run: Run, group_id: int) -> dict[str, Any] |
     if group is None:
         return None
     weights = weights_at(reader, run, group["step"])
+    is_known = data.config_of(run) is not None
+    config = config_in_force(reader, run, group["step"]) if is_known else None
     ids = [rollout["id"] for rollout in group["rollouts"]]
     traced = reader.traced(ids)
     return {
@@ -130,7 +131,9 @@ def group_view(reader: GroupReader, run: Run, group_id: int) -> dict[str, Any] |
         "columns": _columns(group["row"]),
         "num_times": reader.num_occasions(group["problem_id"]),
         "rollouts": [
-            _rollout(rollout, weights) | {"rank": rank, "traced": rollout["id"] in traced}
+            _rollout(rollout, weights)
+            | {"rank": rank, "traced": rollout["id"] in traced}
+            | {"why": _advantage(config, rollout, group["rollouts"])}
             for rank, rollout in enumerate(order(group["rollouts"]), start=1)
         ],
     }
@@ -163,6 +166,17 @@ def _rollout(rollout: dict[str, Any], weights: dict[str, float]) -> dict[str, An
     return shown | {name: widgets.cut(rollout[name]) for name in ("text", "error", "printed")}
 
 
+def _advantage(
+    config: RunConfig | None, rollout: dict[str, Any], members: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Where the advantage of a completion comes from; None where it has none, or none knows."""
+    if config is None or rollout["advantage"] is None:
+        return None
+    others = [one["reward"] for one in members if one is not rollout]
+    rewards = formula.comparable(config, rollout["reward"], others)
+    return asdict(formula.advantage_line(config, rewards, rollout["advantage"]))
+
+
 def _columns(row: Any) -> list[dict[str, str]]:
     """The data columns that came with the problem."""
     if not isinstance(row, dict):
@@ -184,97 +198,6 @@ def same_prompt(reader: GroupReader, group_id: int) -> dict[str, Any]:
     return {"groups": reader.occasions(group["problem_id"], MAX_OCCASIONS) if group else []}
 
 
-# --- tokens --------------------------------------------------------------------------------------
-
-STRIPS = ("logp", "entropy", "kl", "ratio", "loss", "advantage")
-"""Channels of the overview of a group, one byte a token each: -127 … 127 is full colour."""
-
-
-def strips(reader: GroupReader, run: Run, group_id: int) -> bytes:
-    """An overview of all tokens of a group: a header (JSON, length-prefixed) with `id, num,
-    clipped` of each completion, then its channels as signed bytes, one after another."""
-    group = reader.group_of(group_id)
-    found = []
-    if group is not None:
-        objective = objective_of(config_in_force(reader, run, group["step"]).algorithm)
-        for rollout_id, blob in reader.blobs(group_id).items():
-            try:
-                numbers = Numbers.of(**channels_of(blob))
-            except ValueError:  # opening this completion says so
-                continue
-            found.append((rollout_id, numbers, terms_of(objective, numbers)))
-    most = max((np.nanmax(np.abs(t.loss), initial=0.0) for _, _, t in found), default=0.0)
-    head = [
-        {"id": rollout_id, "num": len(n.logp), "clipped": int(np.count_nonzero(t.clipped))}
-        for rollout_id, n, t in found
-    ]
-    header = json.dumps({"channels": STRIPS, "most": most, "rollouts": head}).encode()
-    body = b"".join(_strip(numbers, terms, most) for _, numbers, terms in found)
-    return struct.pack("<I", len(header)) + header + body
-
-
-def _strip(numbers: Numbers, terms: Terms, most: float) -> bytes:
-    """The channels of one completion; what is full colour is what `channels.js` says."""
-    table = np.stack(
-        [
-            -numbers.logp / 5,
-            numbers.entropy / 2,
-            (numbers.logp - numbers.ref) / 1.5,
-            (terms.ratio - 1) / 0.2,
-            terms.loss / most if most else np.zeros_like(terms.loss),
-            numbers.advantage / 2,
-        ]
-    )
-    return (127 * np.clip(np.nan_to_num(table), -1, 1)).astype(np.int8).tobytes()
-
-
-def passes_of(trace: TokenTrace) -> list[Numbers]:
-    """What each pass of the update used of a completion."""
-    shared = {"ref": trace.ref, "weight": trace.weight}
-    names = ("logp", "old", "entropy", "advantage")
-    return [
-        Numbers.of(**{name: getattr(one, name) for name in names}, **shared)
-        for one in (trace, *trace.later)
-    ]
-
-
-def tokens_view(reader: GroupReader, run: Run, rollout_id: int) -> dict[str, Any] | None:
-    """The tokens of one completion with all their numbers, in each pass of the update."""
-    found, place = reader.trace(rollout_id), reader.place_of(rollout_id)
-    if found is None or place is None:
-        return None
-    objective = objective_of(config_in_force(reader, run, place["step"]).algorithm)
-    ids, trace = found
-    return {
-        "ids": ids,
-        "pieces": trace.pieces,
-        "ref": _digits(np.array(trace.ref)),
-        "weight": _digits(np.array(trace.weight)),
-        "passes": [_pass_view(objective, numbers) for numbers in passes_of(trace)],
-    }
-
-
-def _pass_view(objective: Objective, numbers: Numbers) -> dict[str, list[float]]:
-    terms = terms_of(objective, numbers)
-    shown = {
-        "logp": numbers.logp,
-        "old": numbers.old,
-        "entropy": numbers.entropy,
-        "advantage": numbers.advantage,
-        "kl": numbers.logp - numbers.ref,
-        "ratio": terms.ratio,
-        "loss": terms.loss,
-        "gradient": terms.gradient,
-        "clipped": terms.clipped.astype(float),
-    }
-    return {name: _digits(values) for name, values in shown.items()}
-
-
-def _digits(values: NDArray[np.float64]) -> list[float]:
-    """Six significant digits: what a float32 holds, in half the bytes."""
-    return [float(f"{value:.6g}") for value in values.tolist()]
-
-
 # --- searching -----------------------------------------------------------------------------------
 
 
@@ -287,7 +210,8 @@ def find(reader: GroupReader, text: str, before: int, after: int, steps: int) ->
         at = max(0, hit["text"].lower().find(text.lower()))
         start = max(0, at - 40)
         around = " ".join(hit["text"][start : at + len(text) + 60].split())
-        shown.append({**hit, "text": ("… " if start else "") + widgets.cut(around)})
+        said = ("… " if start else "") + widgets.cut(around)
+        shown.append({**hit, "text": said, "prompt": _plain(hit["prompt"])})
     if len(hits) == MAX_HITS:
         return {"hits": shown, "before": hits[-1]["step"], "after": hits[-1]["id"]}
     return {"hits": shown, "before": max(0, before - steps), "after": 0}

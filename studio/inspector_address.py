@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from grpo_core.runs import Run
+from studio import what_if_address
 
 NAME = "inspector"
 # `at` is a token's place; the guard takes `token` in an address for that of a link.
@@ -28,6 +29,7 @@ def follow(run: Run, told: Mapping[str, Any] | None) -> dict[str, Any]:
     """
     before = st.session_state.get(_GOTO)
     if before is None or st.session_state.get(SHOWN_BEFORE) != NAME:
+        what_if_address.arrive(st.query_params.to_dict())
         _go(run, view_of(st.query_params) or _where_one_was(run))
     elif before["run"] != run.name:
         _go(run, _where_one_was(run))

@@ -20,13 +20,18 @@ from grpo_core.shaping import lengths_in_loss
 from grpo_core.terms import Numbers, terms_of, weights_of
 from grpo_core.traces import unpack_trace
 from grpo_core.what_if import replay
-from studio import formula, groups
+from studio import data, formula, groups, tokens
 
 _REFERENCES = {
     "synced": "a copy of the policy that is renewed now and then",
     "average": "an average of the policy",
     "old": "the policy that sampled",
 }
+
+_NO_RECIPE = (
+    "The recipe of this run (config.yaml) cannot be read: the numbers are stored ones, but the "
+    "formulas, the clip and the shares are those of the default recipe."
+)
 
 
 def story(
@@ -37,17 +42,18 @@ def story(
     found, place = reader.trace(rollout_id), reader.place_of(rollout_id)
     if found is None or place is None:
         return None
-    passes = groups.passes_of(found[1])
+    passes = tokens.passes_of(found[1])
     numbers = passes[min(number, len(passes) - 1)]
     if not 0 <= token < len(numbers.logp):
         return None
     config = groups.config_in_force(reader, run, place["step"])
     step = Step(reader, place["step"], rollout_id)
     answer: dict[str, Any] = {"token": token, "piece": found[1].pieces[token], "other": None}
-    answer["own"] = _told(config, numbers, token, step)
+    unsure = [_NO_RECIPE] if data.config_of(run) is None else []
+    answer["own"] = _told(config, numbers, token, step, unsure)
     if row in ALGORITHMS:
         other, changed, notes = _under(reader, config, row, numbers, step)
-        answer["other"] = {**_told(other, changed, token, step), "notes": notes}
+        answer["other"] = _told(other, changed, token, step, notes)
     return answer
 
 
@@ -95,12 +101,8 @@ class Step:
         algorithm = config.algorithm
         counted = [length for length in lengths if length]
         num = len(lengths) if algorithm.aggregation == "dr_grpo" else len(counted)
-        is_plain = algorithm.truncated != "penalize" and algorithm.importance_cap is None
-        is_plain &= algorithm.kl_place != "reward" or not algorithm.kl_coefficient
-        is_plain &= algorithm.multi_objective_aggregation == "sum_then_normalize"
         others = [one.reward for one in self.group.rollouts if one is not self.rollout]
-        known = [reward for reward in (self.rollout.reward, *others) if reward is not None]
-        rewards = known if is_plain and self.rollout.reward is not None else []
+        rewards = formula.comparable(config, self.rollout.reward, others)
         return formula.Around(rewards, num, sum(counted))
 
 
@@ -111,11 +113,13 @@ def _light(row: dict[str, Any]) -> Rollout:
     return rollout
 
 
-def _told(config: RunConfig, numbers: Numbers, token: int, step: Step) -> dict[str, Any]:
+def _told(
+    config: RunConfig, numbers: Numbers, token: int, step: Step, notes: list[str]
+) -> dict[str, Any]:
     objective = objective_of(config.algorithm)
     told = formula.Token.at(token, numbers, terms_of(objective, numbers))
     lines = formula.lines_of(config, objective, told, step.around(config))
-    return {"row": config.algorithm.name, "lines": lines, "notes": []}
+    return {"row": config.algorithm.name, "lines": lines, "notes": notes}
 
 
 def _under(

@@ -33,6 +33,9 @@ from studio import (
 
 ROW, ESTIMATOR, REWARD, SIZE = "what_if_row", "what_if_advantage", "what_if_reward", "what_if_size"
 WEIGHT = "what_if_weight_"
+OPEN = "what_if_open"
+ASKED_SIZE, ASKED_WEIGHTS = "what_if_asked_size", "what_if_asked_weights"
+"""Session keys: what an address asked for, until the fields are drawn."""
 SCORED = "what_if_scored"
 AS_IT_WAS, OF_THE_ROW, AS_STORED = "as it was", "of the algorithm", "as stored"
 THE_LABS = "the text in the Reward lab"
@@ -157,11 +160,13 @@ def _weighted(
         return found, weights
     chosen = {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        asked = st.session_state.get(ASKED_WEIGHTS) or {}
         for name, weight in weights.items():
+            key = f"{WEIGHT}{name}_{weight}"
+            st.session_state.setdefault(key, asked.pop(name, float(weight)))
             chosen[name] = st.number_input(
-                f"Weight of {widgets.label(name)}", value=float(weight), step=0.1, format="%g",
-                key=f"{WEIGHT}{name}_{weight}", width=170,
-            )  # fmt: skip
+                f"Weight of {widgets.label(name)}", step=0.1, format="%g", key=key, width=170
+            )
     if chosen == weights:
         return found, weights
     return [_reweighed(group, chosen) for group in found], chosen
@@ -189,8 +194,10 @@ def _smaller(group: Group, rewards_G: list[float | None], config: RunConfig) -> 
     if num < 3 or estimator not in PER_GROUP:
         return None
     key = f"{SIZE}_{num}"
+    asked = st.session_state.pop(ASKED_SIZE, num)
+    st.session_state.setdefault(key, min(max(2, asked), num))
     size = st.slider(
-        "Completions in the group", 2, num, num, key=key, width=420,
+        "Completions in the group", 2, num, key=key, width=420,
         help="Fewer: the mean advantage over all groups of this size that can be drawn from these "
         "completions, and how far it spreads.",
     )  # fmt: skip

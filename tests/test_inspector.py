@@ -81,6 +81,28 @@ def test_completions_stand_best_to_worst_with_their_parts(client: TestClient) ->
     assert [one["rank"] for one in group["rollouts"]] == list(range(1, 9))
 
 
+def test_an_advantage_is_worked_out_from_the_rewards(client: TestClient) -> None:
+    first = ask(client, "step/20")["groups"][0]
+    rollouts = ask(client, f"group/{first['id']}")["rollouts"]
+    assert len({one["advantage"] for one in rollouts}) > 2
+    for one in rollouts:
+        assert one["why"]["formula"] == "A = (R − mean(R)) / (std(R) + 10⁻⁴)"
+        numbers = one["why"]["numbers"].replace("10⁻⁴", "0.0001")
+        assert eval_of(numbers) == pytest.approx(one["advantage"], rel=5e-3, abs=5e-3)
+        assert one["why"]["value"] == one["advantage"]
+
+
+def test_a_recipe_that_cannot_be_read_is_said(client: TestClient, recorded: Run) -> None:
+    """The numbers are stored; how they came about is not told as if it were known."""
+    recorded.config_path.write_text("algorithm: [")
+    first = ask(client, "step/20")["groups"][0]
+    rollout = ask(client, f"group/{first['id']}")["rollouts"][0]
+    assert rollout["advantage"] is not None and rollout["why"] is None
+    own = ask(client, f"formula/{rollout['id']}?at=0")["own"]
+    assert "cannot be read" in own["notes"][0]
+    assert client.get("/api/runs/bundled-1/here").json() == {}
+
+
 def test_completions_without_a_reward_come_last_with_their_reason(
     client: TestClient, recorded: Run
 ) -> None:
@@ -200,7 +222,12 @@ def test_finding_a_text(client: TestClient, recorded: Run) -> None:
     found = ask(client, "find?text=100%25%20sURE_&before=24&steps=1000")
     assert [hit["id"] for hit in found["hits"]] == [2000, 300, 9]
     assert (found["before"], found["after"]) == (0, 0)
-    assert found["hits"][0]["text"] == "a 100% Sure_thing"
+    hit = found["hits"][0]
+    stored = groups.read(recorded, lambda r: r.group(hit["group_id"]), None)
+    assert hit["text"] == "a 100% Sure_thing" and "<|" not in hit["prompt"]
+    assert stored and hit["prompt"] in stored["prompt"] and len(hit["prompt"]) > 10
+    (own,) = [one for one in stored["rollouts"] if one["id"] == 2000]
+    assert (hit["correct"], hit["reward"]) == (own["correct"], own["reward"])
     assert ask(client, "find?text=Sure%25thing&before=24&steps=1000")["hits"] == []
     part = ask(client, "find?text=Sure&before=24&steps=10")
     assert part["before"] == 14 and [hit["id"] for hit in part["hits"]] == [2000]
@@ -341,11 +368,13 @@ def test_the_formula_follows_a_setting_that_was_changed(recorded: Run) -> None:
             assert kl["note"] == f"enters with β = {beta}"
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", [*ALGORITHMS, "dapo with dual clip 3"])
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 1.05, 9.0])
 @pytest.mark.parametrize("advantage", [-1.5, 0.0, 1.5])
 def test_every_formula_can_be_said(name: str, ratio: float, advantage: float) -> None:
-    config = parse_config({"algorithm": {"name": name, "entropy_coefficient": 0.01}})
+    name, _, dual_clip = name.partition(" with dual clip ")
+    settings = {"dual_clip": float(dual_clip)} if dual_clip else {}
+    config = parse_config({"algorithm": {"name": name, "entropy_coefficient": 0.01, **settings}})
     objective = objective_of(config.algorithm)
     numbers = Numbers.of(
         logp=[-1.0], old=[-1.0 - np.log(ratio)], ref=[-0.5], entropy=[0.7], advantage=[advantage],
@@ -367,7 +396,7 @@ def eval_of(text: str) -> float:
     """The value of a formula with its numbers, as a person would work it out."""
     from sympy.parsing import sympy_parser as parser
 
-    known = {"σ": lambda x: 1 / (1 + np.exp(-float(x))), "min": min}
+    known = {"σ": lambda x: 1 / (1 + np.exp(-float(x))), "min": min, "max": max}
     rules = (*parser.standard_transformations, parser.implicit_multiplication)
     plain = text.replace("−", "-").replace("·", "*")
     return float(parser.parse_expr(plain, local_dict=known, transformations=rules))
@@ -465,6 +494,47 @@ def test_what_if_other_weights(recorded: Run) -> None:
     assert not app.exception
     for row in versus(app)["rows"]:
         assert row["rewards"][1] == float(row["correct"])
+
+
+def test_an_address_opens_what_if_with_its_choices(recorded: Run) -> None:
+    asked = {"what_if": "1", "if_algorithm": "dapo", "if_advantage": "loo", "if_size": "3"}
+    asked |= {"if_weights": "short:0.5"}
+    app = open_page("inspector", run="bundled-1", step="20", **asked)
+    assert payload(app)["below"] == asked, "nothing is drawn yet"
+    group = groups.read(recorded, lambda r: r.groups(20), [])[1]
+    view = {"run": "bundled-1", "group": group["id"], "step": 20, "prompt": 2, "completion": 1}
+    app.session_state["inspector"] = {"view": view}
+    app.run()
+    assert not app.exception
+    assert [box.value for box in app.selectbox if box.key.startswith("what_if")] == [
+        "dapo", "loo", "as stored",
+    ]  # fmt: skip
+    fields = {field.label: field for field in app.number_input}
+    assert fields["Weight of short"].value == 0.5 and app.slider[0].value == 3
+    rewards = versus(app)["rows"][0]["rewards"]
+    parts = max(group["rollouts"], key=lambda one: one["reward"])["parts"]
+    assert rewards[1] == pytest.approx(parts["accuracy"] + 0.5 * parts["short"])
+    app.run()
+    assert payload(app)["below"] == asked, "and it stays in the address"
+    app.slider[0].set_value(8).run()
+    fields["Weight of short"].set_value(0.1).run()
+    app.selectbox(key="what_if_row").set_value("as it was").run()
+    left = payload(app)["below"]
+    assert left == {"what_if": "1", "if_advantage": "loo", "if_weights": "short:0.1"}
+
+
+@pytest.mark.parametrize("value", ["x", "-3", "9" * 30, "", "a:b,c:nan,:,short:inf", "<b>"])
+def test_an_address_asks_for_what_there_is_not(recorded: Run, value: str) -> None:
+    names = ("what_if", "if_algorithm", "if_advantage", "if_reward", "if_size", "if_weights")
+    app = open_page("inspector", run="bundled-1", step="20", **dict.fromkeys(names, value))
+    app.session_state["what_if_open"] = True
+    group = groups.read(recorded, lambda r: r.groups(20), [])[1]
+    view = {"run": "bundled-1", "group": group["id"], "step": 20, "prompt": 2, "completion": 1}
+    app.session_state["inspector"] = {"view": view}
+    app.run()
+    assert not app.exception
+    rows = versus(app)["rows"]
+    assert [row["rewards"][0] for row in rows] == [row["rewards"][1] for row in rows]
 
 
 def test_figures_of_a_step(recorded: Run) -> None:

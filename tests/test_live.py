@@ -25,12 +25,16 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from test_pages import open_page, payload, texts
 
+from grpo_core.advantages import PER_GROUP, assign
+from grpo_core.algorithm_config import objective_of
+from grpo_core.algorithms import ALGORITHMS
 from grpo_core.config import RunConfig
 from grpo_core.reader import RunReader
 from grpo_core.recipe import parse_config, to_yaml
 from grpo_core.records import Event, StepStats
 from grpo_core.runs import Run, create_run
 from grpo_core.store import RunWriter
+from grpo_core.terms import Numbers, terms_of, weights_of
 from studio import (
     answers,
     api,
@@ -42,6 +46,7 @@ from studio import (
     curves,
     data,
     decimate,
+    explained_here,
     explanations,
     gauges,
 )
@@ -596,3 +601,72 @@ def test_explanations_are_short_and_whole() -> None:
         for question, answer in one.questions:
             assert question.endswith("?") or "," in question, question
             assert answer.endswith(".") and len(answer) < 420, question
+
+
+# --- what the run's own settings make of a metric ------------------------------------------------
+
+
+def here(**sections: Any) -> dict[str, str]:
+    return explained_here.here(RunConfig.model_validate(sections))
+
+
+def first_loss(config: RunConfig) -> float:
+    """The loss of one update on its own samples, from rewards of no pattern."""
+    rng = np.random.default_rng(3)
+    rewards = rng.normal(size=(4, 6)).tolist()
+    lengths = [int(num) for num in rng.integers(3, 30, size=24)]
+    advantages = assign(rewards, config.algorithm.advantage, np.reshape(lengths, (4, 6)).tolist())
+    weights = weights_of(lengths, config.algorithm.aggregation, 64)
+    objective, total = objective_of(config.algorithm), 0.0
+    for A, length, weight in zip(np.ravel(advantages), lengths, weights, strict=True):
+        logp = -rng.exponential(size=length)
+        channels = {"ref": logp - 0.3, "entropy": logp * 0 + 0.5, "advantage": logp * 0 + A}
+        numbers = Numbers.of(logp=logp, old=logp, weight=logp * 0 + weight, **channels)
+        total += float(terms_of(objective, numbers).loss.sum())
+    return total
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("kl", [0.0, 0.04])
+def test_a_loss_is_called_0_where_it_is(name: str, kl: float) -> None:
+    config = parse_config({"algorithm": {"name": name, "kl_coefficient": kl}})
+    if config.algorithm.advantage not in PER_GROUP:
+        return
+    said = explained_here.here(config)["train/loss"]
+    assert ("0 up to rounding" in said) == (abs(first_loss(config)) < 1e-9), said
+
+
+def test_the_settings_of_a_run_are_told_in_numbers() -> None:
+    plain = here(algorithm={"name": "deepseekmath"})
+    assert "this is 0 at every step" in plain["train/clip_fraction"]
+    assert "8 completions" in plain["reward/zero_variance_fraction"]
+    assert " 43% of" in plain["reward/zero_variance_fraction"]  # 0.9^8 + 0.1^8 = 0.4305
+    assert "error is 2.5 points" in plain["eval/accuracy"]  # sqrt(0.25 / 400) = 0.025
+    assert "128 a step" in plain["train/accuracy"]
+    assert " 64 tokens" in plain["completion/length_mean"]
+    twice = here(algorithm={"name": "dapo"}, optim={"updates_per_rollout": 2, "minibatches": 4})
+    assert twice["train/clip_fraction"] == (
+        "2 passes in 4 mini-batches make 8 updates a rollout; ratios are clipped outside of 0.8 "
+        "and 1.28."
+    )
+    assert "no ratio" in here(algorithm={"name": "reinforce"})["train/clip_fraction"]
+    assert "fade" in here(algorithm={"name": "sapo"})["train/clip_fraction"]
+    assert "0.04 times in the loss" in plain["train/kl"]
+    for name in ALGORITHMS:
+        has_ratio = parse_config({"algorithm": {"name": name}}).algorithm.ratio_level != "none"
+        for passes in (1, 2) if has_ratio else (1,):
+            told = here(algorithm={"name": name}, optim={"updates_per_rollout": passes})
+            assert told.keys() <= explanations.EXPLANATIONS.keys()
+            assert all(text.endswith(".") and len(text) < 240 for text in told.values())
+
+
+def test_the_settings_in_force_are_told(runs_dir: Path) -> None:
+    run = record_run(runs_dir, "set", 6, "completed")
+    client = TestClient(Starlette(routes=api.routes()))
+    began = client.get("/api/runs/set/here").json()["train/learning_rate"]
+    writer = RunWriter(run.db_path)
+    writer.write_event(4, Event("setting", {"overrides": ["optim.learning_rate=0.5"]}))
+    writer.close()
+    told = client.get("/api/runs/set/here").json()["train/learning_rate"]
+    assert began != told and told.startswith("It is 0.5")
+    assert client.get("/api/runs/none/here").status_code == 404

@@ -8,7 +8,7 @@ import streamlit as st
 
 from grpo_core.algorithms import ALGORITHMS
 from grpo_core.runs import Run
-from studio import components, figures, inspector_address, what_if_page, widgets
+from studio import components, figures, inspector_address, what_if_address, what_if_page, widgets
 
 VIEW = "inspector"
 
@@ -46,7 +46,9 @@ run = head()
 if run is not None:
     told = (st.session_state.get(VIEW) or {}).get("view")
     goto = inspector_address.follow(run, told)
-    components.inspector(key=VIEW, run=run.name, algorithms=list(ALGORITHMS), goto=goto)
+    components.inspector(
+        key=VIEW, run=run.name, algorithms=list(ALGORITHMS), goto=goto, below=what_if_address.told()
+    )
     group = told.get("group") if told and told.get("run") == run.name else None
     if isinstance(group, int):
         below(run, group)

@@ -77,10 +77,14 @@ def live(
     _component("live")(key=key, data=data, on_action_change=on_action, on_status_change=_nothing)
 
 
-def inspector(*, key: str, run: str, algorithms: list[str], goto: dict[str, Any]) -> None:
-    """The groups of a run. `goto`: `{id, view}`, opened when its id changes; `st.session_state[key]
-    .view` says where one is: `{run, group, step, prompt, completion, …}`, as an address has it."""
-    data = {"run": run, "url": f"/api/runs/{run}", "algorithms": algorithms, "goto": goto}
+def inspector(
+    *, key: str, run: str, algorithms: list[str], goto: dict[str, Any], below: dict[str, str]
+) -> None:
+    """The groups of a run. `goto`: `{id, view}`, opened when its id changes; `below`: what the
+    address says of the parts under the component. `st.session_state[key].view` says where one is:
+    `{run, group, step, prompt, completion, …}`, as an address has it."""
+    data: dict[str, Any] = {"run": run, "url": f"/api/runs/{run}", "algorithms": algorithms}
+    data |= {"goto": goto, "below": below}
     _component("inspector")(key=key, data=data, on_view_change=_nothing)
 
 

@@ -93,7 +93,7 @@ def recorded(scene: Scene, run: str, num_clients: int) -> dict[str, Any]:
     asked: list[Any] = []
     watched.page.on("request", lambda request: asked.append(request))
     watched.wait(RECORD_S)
-    asked = [request for request in asked if urlsplit(request.url).path.startswith("/api/runs")]
+    asked = [request for request in asked if urlsplit(request.url).path.startswith("/api/")]
     if not asked:
         raise RuntimeError(f"the Live page asked for nothing in {RECORD_S} s")
     headers = asked[-1].all_headers()

@@ -12,7 +12,7 @@ from browser.recorded import record_run
 from grpo_core.config import RunConfig
 from grpo_core.group_reader import GroupReader
 from grpo_core.recipe import to_yaml
-from grpo_core.records import Group, Problem, Rollout, StepStats, TokenTrace
+from grpo_core.records import Group, Problem, Rollout, StepStats, TokenPass, TokenTrace
 from grpo_core.runs import Run, create_run
 from grpo_core.store import RunWriter
 
@@ -92,6 +92,8 @@ def test_the_keyboard_leads_everywhere_and_the_address_follows(tab: Tab) -> None
     page.locator(".formula [data-name='Ratio']").first.wait_for()
     wait_for(lambda: page.locator(".formula .terms").inner_text() == told)
     assert address(tab) == expected
+    press("o")  # the next algorithm beside it
+    wait_for(lambda: address(tab)["row"] == "cispo")
     press("Escape")
     wait_for(lambda: page.locator(".formula").is_hidden())
     press("j")
@@ -149,6 +151,17 @@ def test_a_view_survives_other_pages_and_follows_a_click(tab: Tab) -> None:
     page.wait_for_selector(".row")
     wait_for(lambda: (data(tab, "step"), data(tab, "completion")) == ("9", "2"))
     wait_for(lambda: address(tab).get("prompt") == "3")
+    page.get_by_text("What if: another algorithm").click()
+    page.wait_for_selector(".versus")
+    wait_for(lambda: "what_if=1" in page.evaluate("location.search"))
+    page.get_by_role("combobox", name="Advantage").click()
+    page.get_by_role("option", name="loo", exact=True).click()
+    wait_for(lambda: page.evaluate("location.search").endswith("&if_advantage=loo"))
+    versus = page.locator(".versus")
+    told = versus.inner_text()
+    page.reload()
+    wait_for(lambda: versus.count() and versus.inner_text() == told)
+    assert address(tab)["completion"] == "2", "a link opens both parts of the page"
 
 
 def write_large(runs_dir: Any, completions: int, tokens: int) -> Run:
@@ -164,6 +177,9 @@ def write_large(runs_dir: Any, completions: int, tokens: int) -> Run:
         rollout.parts = {"accuracy": rollout.reward}
         others = [values, values, [0.3] * tokens, [rollout.advantage] * tokens, [1e-4] * tokens]
         rollout.trace = TokenTrace(pieces, values, *others)
+        if index % 9 == 8:  # the best ones
+            again = [value - 0.1 for value in values]
+            rollout.trace.later = [TokenPass(again, values, *others[2:4])]
         rollouts.append(rollout)
     group = Group(Problem("p", "q", "1", {}), "A question", [], rollouts)
     writer.write_step(StepStats(1, completions * tokens, "v", {"reward/mean": 0.5}), [group])
@@ -193,6 +209,16 @@ def test_a_group_of_64_with_1024_tokens_each_is_light(tab: Tab, studio: Studio) 
     ribbon = page.locator(".ribbon")
     wait_for(lambda: ribbon.get_attribute("data-high") == "0.75")
     assert 100 < int(ribbon.get_attribute("data-points") or 0) <= 601, "a long run is thinned"
+    page.keyboard.press("ArrowRight")
+    passes = page.get_by_label("Pass of the update")
+    wait_for(lambda: page.locator(".formula [data-name=Ratio]").count())
+    assert passes.input_value() == "1", "the last one"
+    for number, ratio in (("0", "1"), ("1", "0.9048")):  # exp(-0.1) = 0.9048
+        page.keyboard.press("p")
+        wait_for(lambda number=number: passes.input_value() == number)
+        line = page.locator(".formula [data-name=Ratio]")
+        wait_for(lambda line=line, ratio=ratio: line.locator(".value").inner_text() == ratio)
+    page.keyboard.press("Escape")
     for _ in range(40):
         page.keyboard.press("j")
     wait_for(lambda: data(tab, "completion") == "41")

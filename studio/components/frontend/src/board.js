@@ -147,8 +147,13 @@ export class Board {
     this.page.opened(Math.round(step));
   }
 
-  explain(chart, anchor) {
-    this.pop.show(anchor, chart.spec.title, ...explanationOf(chart, this.explanations));
+  async explain(chart, anchor) {
+    const { name } = this.main;
+    let here = {};
+    try {
+      here = await getJson(`/api/runs/${encodeURIComponent(name)}/here`);
+    } catch { /* what holds for every run is shown; the poll says what is wrong */ }
+    if (name === this.main.name) this.pop.show(anchor, chart.spec.title, ...explanationOf(chart, this.explanations, here));
   }
 
   showMenu(chart, anchor) {

@@ -28,8 +28,9 @@ export function legendOf(chart) {
   }));
 }
 
-/** What the metrics of a chart are, and what people ask about them. */
-export function explanationOf(chart, explanations) {
+/** What the metrics of a chart are, what people ask about them, and what the run's own settings make of
+ * them (`here`, by metric). */
+export function explanationOf(chart, explanations, here) {
   const { spec } = chart, parts = [el("h4", {}, spec.title)];
   if (spec.help && spec.series.length > 1) parts.push(el("p", {}, spec.help));
   const told = new Set();
@@ -38,6 +39,7 @@ export function explanationOf(chart, explanations) {
     if (told.has(about)) continue;
     told.add(about);
     parts.push(el("p", {}, spec.series.length > 1 ? el("b", {}, `${label}: `) : "", about));
+    if (here[name]) parts.push(el("p", { className: "own" }, el("b", {}, "In this run: "), here[name][0].toLowerCase() + here[name].slice(1)));
     for (const [question, answer] of questions) parts.push(el("p", { className: "question" }, question), el("p", {}, answer));
   }
   parts.push(el("p", { className: "faint names" }, [...new Set(spec.series.map(({ name }) => name))].join(" · ")));

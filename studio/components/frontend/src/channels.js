@@ -1,7 +1,7 @@
 // What tokens can be coloured by, and the colours: orange above, blue below, told apart by every kind
 // of colour vision.
 
-/** `value(pass, trace, i)` is the number; `strength` maps it to full colour at 1 (groups.py has the
+/** `value(pass, trace, i)` is the number; `strength` maps it to full colour at 1 (tokens.py has the
  * same scales for the overview). */
 export const CHANNELS = [
   { key: "logp", label: "log-prob", value: (pass, trace, i) => pass.logp[i], strength: (v) => -v / 5,

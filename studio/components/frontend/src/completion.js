@@ -6,6 +6,7 @@ import { el, visible } from "./shared.js";
 
 const CHUNK = 256; // tokens that are spans while they are in view, and one text node else
 const KEPT = 1024; // of the first so many, spans at once: most completions are shorter
+const SHOWN = ["key", "trace", "pass", "channel", "most", "fold", "find", "against"]; // what the text depends on
 const OPEN = "<think>", CLOSE = "</think>";
 
 /** Where the thought stands in a text: `[start, end]`, null without one. */
@@ -38,7 +39,12 @@ export class Completion {
 
   /** `view`: {text, trace, pass, channel, most, token, fold, find, against}. */
   show(view) {
+    const before = this.view;
     this.view = view;
+    if (before && view.trace && view.against === null && SHOWN.every((name) => before[name] === view[name])) {
+      if (before.token !== view.token) this.choose(view.token);
+      return;
+    }
     this.observer.disconnect();
     if (view.against !== null) this.element.replaceChildren(...compared(view.against, view.text));
     else if (view.trace) this.tokens();

@@ -8,8 +8,8 @@ export class Formula {
   constructor(act, rows) {
     this.turn = 0;
     this.title = el("h4", {}, "");
-    this.pass = el("select", { "aria-label": "Pass of the update", onchange: () => act.pass(Number(this.pass.value)) });
-    this.row = el("select", { "aria-label": "Beside it", onchange: () => act.row(this.row.value) },
+    this.pass = el("select", { "aria-label": "Pass of the update", title: "Pass of the update (p)", onchange: () => act.pass(Number(this.pass.value)) });
+    this.row = el("select", { "aria-label": "Beside it", title: "The same token under another algorithm (o)", onchange: () => act.row(this.row.value) },
       el("option", { value: "" }, "no other algorithm"), ...rows.map((name) => el("option", { value: name }, name)));
     this.body = el("div", { className: "terms" });
     this.notes = el("div", { className: "faint notes" });
@@ -21,8 +21,12 @@ export class Formula {
 
   /** `at`: {url, rollout, token, pass, passes, row, num}; null puts it away. */
   async show(at) {
-    const turn = ++this.turn;
     this.element.hidden = at === null;
+    const key = JSON.stringify(at);
+    if (key === this.key) return;
+    const turn = ++this.turn;
+    this.at = at;
+    this.key = key;
     if (!at) return;
     this.row.value = at.row;
     this.pass.replaceChildren(...Array.from({ length: at.passes }, (_, i) => el("option", { value: String(i) }, `pass ${i + 1} of ${at.passes}`)));
@@ -34,7 +38,9 @@ export class Formula {
       answer = await getJson(`${at.url}/formula/${at.rollout}?${query}`);
       if (answer.problem) throw new Error(answer.problem);
     } catch (error) {
-      if (turn === this.turn) this.body.replaceChildren(el("p", { className: "faint" }, error.message));
+      if (turn !== this.turn) return;
+      this.key = null; // to be asked again
+      this.body.replaceChildren(el("p", { className: "faint" }, error.message));
       return;
     }
     if (turn !== this.turn) return;

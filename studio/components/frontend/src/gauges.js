@@ -1,7 +1,7 @@
 // How busy the machine is on which the studio runs.
 import { duration, el, getJson, poll, setText } from "./shared.js";
 
-const POLL_MS = 3000, GB = 1e9;
+const POLL_MS = 5000, GB = 1e9;
 
 export class Gauges {
   constructor() {

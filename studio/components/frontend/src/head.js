@@ -40,6 +40,7 @@ export class Head {
     setAction(this.stop, "stop");
     if (this.busy && (this.busy.status !== status || Date.now() > this.busy.until)) this.busy = null;
     const waiting = Boolean(this.busy);
+    this.toggle.title = status === "completed" ? "All steps of this run are done. New run starts another one." : "";
     this.toggle.disabled = waiting || ["starting", "stopping", "completed"].includes(status);
     this.stop.disabled = waiting || !live || status === "stopping";
   }

@@ -64,7 +64,7 @@ class Inspector {
     return {
       completion: (by) => this.moveCompletion(by), prompt: (by) => this.travel.movePrompt(by), step: (by) => this.travel.go({ step: (this.travel.wanted?.step ?? this.state.step) + by }),
       jump: (kind, back) => this.travel.jump(kind, back), toggle: (name) => this.toggle(name), color: (index) => this.color(CHANNELS[index].key),
-      token: (by) => this.moveToken(by),
+      token: (by) => this.moveToken(by), pass: () => this.nextPass(), row: () => this.nextRow(),
       search: () => this.search.input.focus(), copy: () => this.copy(), help: () => { this.help.hidden = !this.help.hidden; },
       filter: () => this.filter(FILTERS[(FILTERS.findIndex(({ key }) => key === this.state.only) + 1) % FILTERS.length].key),
       escape: () => this.escape(),
@@ -81,7 +81,10 @@ class Inspector {
       this.gone = goto.id;
       if (isOther) this.restart();
       this.travel.enter(goto.view);
-    } else this.draw();
+    } else {
+      this.draw();
+      if (this.stock.group) this.tell(); // what stands under the component may be another
+    }
   }
 
   restart() {
@@ -126,7 +129,7 @@ class Inspector {
     return this.stock.group?.rollouts[this.state.completion - 1] ?? null;
   }
 
-  /** Everything that depends on the state, from what is there. */
+  /** Everything that depends on the state, from what is there. Each part draws only what changed. */
   show() {
     const { stock, state } = this;
     const { group, groups } = stock;
@@ -140,12 +143,13 @@ class Inspector {
     this.card.show(group, stock.summary, state.whole, stock.step.still_pulls);
     const fits = this.fits();
     this.ranking.mark(state.completion, fits);
+    this.prompts.count(groups, state.only, group.rollouts.filter(fits).length, group.rollouts.length);
     this.search.count(group.rollouts.filter((one) => has(one, state.find)).length, group.rollouts.length);
     const most = stock.strips?.most ?? 0; // as in the strips: of the whole group
     this.open.show({ rollout, best: group.rollouts[0], trace, pass, state, most });
     const isAsked = trace && state.token !== null;
     this.formula.show(isAsked ? { url: this.component.data.url, rollout: rollout.id, token: state.token, pass, passes: trace.passes.length, row: state.row, num: trace.pieces.length } : null);
-    this.draw();
+    this.ranking.draw(stock.strips, state.color);
     this.tell();
   }
 
@@ -154,7 +158,9 @@ class Inspector {
     return (rollout) => one(rollout) && has(rollout, this.state.find);
   }
 
+  /** Another theme or another width: all canvases anew. */
   draw() {
+    this.ranking.forget();
     this.ranking.draw(this.stock.strips, this.state.color);
     if (this.state.step !== null && this.stock.bounds) this.steps.draw();
   }
@@ -189,6 +195,18 @@ class Inspector {
     if (!trace) return false;
     const { token } = this.state;
     return this.choose(token === null ? (by > 0 ? 0 : trace.pieces.length - 1) : token + by);
+  }
+
+  /** The next pass of the update, and the next algorithm beside the run's own, round and round. */
+  nextPass() {
+    const num = this.formula.at?.passes ?? 0;
+    return num > 1 ? this.set({ pass: (this.formula.at.pass + 1) % num }) : false;
+  }
+
+  nextRow() {
+    if (!this.formula.at) return false;
+    const rows = ["", ...this.component.data.algorithms];
+    return this.set({ row: rows[(rows.indexOf(this.state.row) + 1) % rows.length] });
   }
 
   moveCompletion(by) {
@@ -228,7 +246,7 @@ class Inspector {
     const view = addressOf(this.state);
     const { dataset } = this.root;
     Object.assign(dataset, { step: view.step, prompt: view.prompt, completion: view.completion, token: view.at ?? "", shown: String(Number(dataset.shown ?? 0) + 1) });
-    writeAddress(this.run, view);
+    writeAddress(this.run, { ...view, ...this.component.data.below });
     clearTimeout(this.telling);
     this.telling = setTimeout(() => {
       const told = JSON.stringify([this.run, view, this.stock.group?.id]);
@@ -239,7 +257,7 @@ class Inspector {
   }
 
   async copy() {
-    const isCopied = await copyLink(this.run, addressOf(this.state));
+    const isCopied = await copyLink(this.run, { ...addressOf(this.state), ...this.component.data.below });
     setText(this.copied, isCopied ? "Copied" : "Not allowed here");
     setTimeout(() => setText(this.copied, "Copy link"), 1500);
   }

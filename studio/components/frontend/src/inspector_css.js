@@ -31,9 +31,11 @@ select, input[type=search], input[type=number] { font: inherit; font-size: 12.5p
 .overlay { position: relative; height: 0; z-index: 20; }
 .overlay > * { position: absolute; left: 0; right: 0; top: 0; box-shadow: 0 8px 28px rgb(0 0 0 / 18%); }
 .hits { max-height: 260px; overflow: auto; margin-top: 8px; }
-.hits button { display: grid; grid-template-columns: 90px minmax(0, 1fr); gap: 12px; width: 100%; text-align: left; border: 0; border-top: 1px solid var(--line);
+.hits button { display: grid; grid-template-columns: 80px minmax(0, 1fr) minmax(0, 2fr) 110px; gap: 12px; width: 100%; text-align: left; border: 0; border-top: 1px solid var(--line);
   border-radius: 0; padding: 4px 6px; font-size: 12.5px; }
-.hits .said { overflow: hidden; text-overflow: ellipsis; font-family: var(--st-code-font); font-size: 12px; }
+.hits .said, .hits .asked { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.hits mark { background: color-mix(in srgb, var(--st-yellow-color) 45%, transparent); color: inherit; border-radius: 2px; }
+.hits .said { font-family: var(--st-code-font); font-size: 12px; }
 .hits .num { text-align: left; }
 .help header, .formula header { display: flex; align-items: center; gap: 8px; margin-bottom: 8px; }
 .help h4, .formula h4 { margin: 0; font-size: 13.5px; font-weight: 600; white-space: pre; }
@@ -116,7 +118,8 @@ select, input[type=search], input[type=number] { font: inherit; font-size: 12.5p
 .terms .line { display: grid; grid-template-columns: minmax(0, 1fr) max-content; gap: 1px 10px; align-content: start; }
 .terms .line > * { grid-column: 1; }
 .terms .line > .value { grid-column: 2; grid-row: 1; }
-.terms .math { font-family: var(--st-code-font); font-size: 12px; overflow-wrap: anywhere; }
+.worked { margin-top: 8px; padding-top: 7px; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
+.math { font-family: var(--st-code-font); font-size: 12px; overflow-wrap: anywhere; }
 .terms .note { font-size: 12px; }
 .notes { font-size: 12px; margin-top: 6px; }
 .empty { color: var(--faint); padding: 12px 0; }

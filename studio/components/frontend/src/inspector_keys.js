@@ -5,7 +5,7 @@ import { el } from "./shared.js";
 const HELP = [
   ["j  k", "next, previous completion"], ["J  K", "next, previous prompt"], ["[  ]", "previous, next step"],
   ["n  N", "next, previous step with signal"], ["m  M", "next, previous drop of the reward"], ["1 … 6", "colour tokens; again: none"],
-  ["←  →", "the token before, after"], ["f", "fold the thought"], ["d", "diff to the best"], ["v", "the whole prompt"],
+  ["←  →", "the token before, after"], ["p", "its next pass of the update"], ["o", "the next algorithm beside it"], ["f", "fold the thought"], ["d", "diff to the best"], ["v", "the whole prompt"],
   ["/", "search"], ["x", "next filter"], ["y", "copy a link to this view"], ["Esc", "close the token, the search"], ["?", "this card"],
 ];
 
@@ -15,7 +15,7 @@ export function listen(act) {
     j: () => act.completion(1), k: () => act.completion(-1), J: () => act.prompt(1), K: () => act.prompt(-1),
     "[": () => act.step(-1), "]": () => act.step(1), n: () => act.jump("signal", false), N: () => act.jump("signal", true),
     m: () => act.jump("drop", false), M: () => act.jump("drop", true), ArrowLeft: () => act.token(-1), ArrowRight: () => act.token(1),
-    f: () => act.toggle("fold"), d: () => act.toggle("diff"), v: () => act.toggle("whole"), "/": () => act.search(), x: () => act.filter(),
+    p: () => act.pass(), o: () => act.row(), f: () => act.toggle("fold"), d: () => act.toggle("diff"), v: () => act.toggle("whole"), "/": () => act.search(), x: () => act.filter(),
     y: () => act.copy(), Escape: () => act.escape(), "?": () => act.help(),
   };
   for (let i = 1; i <= 6; i += 1) actions[String(i)] = () => act.color(i - 1);

@@ -44,7 +44,10 @@ class Live {
   }
 
   build({ parentElement, data }) {
-    this.head = new Head((kind) => this.component.setTriggerValue("action", { kind, step: null }));
+    this.head = new Head((kind) => {
+      this.component.setTriggerValue("action", { kind, step: null });
+      this.board.main.hurry();
+    });
     this.offline = el("div", { className: "alert", hidden: true, role: "status", dataset: { tone: "warn" } });
     this.broken = el("div", { className: "alert", hidden: true, role: "alert", dataset: { tone: "bad" } });
     this.tiles = new Tiles(data.tiles);

@@ -89,6 +89,7 @@ export const LIVE_CSS = `
 .tip[hidden] { display: none; }
 .card:fullscreen { padding: 16px 20px; background: var(--st-background-color); }
 .card:fullscreen .plot { height: auto; }
+.card:fullscreen .menu { top: 44px; right: 22px; }
 .card:fullscreen .legend .label { max-width: none; }
 .pop { position: fixed; inset: auto; margin: 0; padding: 12px 16px; max-width: min(440px, calc(100vw - 16px)); max-height: min(560px, calc(100vh - 16px)); overflow: auto;
   font-size: 13px; line-height: 1.5; color: var(--st-text-color); background: var(--panel); border: 1px solid var(--line);
@@ -97,6 +98,7 @@ export const LIVE_CSS = `
 .pop h4 { margin: 0 0 4px; font-size: 14px; font-weight: 600; }
 .pop p { margin: 0 0 8px; }
 .pop .question { margin: 10px 0 1px; font-weight: 600; }
+.pop .own { padding: 6px 10px; border-radius: 6px; background: var(--soft); }
 .pop .names { margin: 10px 0 0; font-size: 12px; font-family: var(--st-code-font), monospace; overflow-wrap: anywhere; }
 .menu-items { display: flex; flex-direction: column; margin: -6px -10px; min-width: 190px; }
 .menu-items button { border: 0; display: flex; justify-content: space-between; gap: 16px; padding: 5px 10px; font-size: 13px; border-radius: 5px; background: none; }
@@ -116,6 +118,6 @@ kbd { display: inline-block; min-width: 22px; text-align: center; padding: 0 5px
 .events li[data-tone=bad] b, .tip [data-tone=bad] b { color: var(--st-red-text-color); }
 .events li[data-tone=warn] b, .tip [data-tone=warn] b { color: var(--st-orange-text-color); }
 .events li[data-tone=mark] b, .tip [data-tone=mark] b { color: var(--st-violet-text-color); }
-@media (max-width: 1150px) { .grid { grid-template-columns: repeat(2, minmax(0, 1fr)); } .tiles { grid-template-columns: repeat(3, 1fr); } .head .detail { display: none; } }
+@media (max-width: 1150px) { .grid { grid-template-columns: repeat(2, minmax(0, 1fr)); } .tiles { grid-template-columns: repeat(3, 1fr); } .head { flex-wrap: wrap; gap: 6px 14px; } .head .detail { order: 1; flex-basis: 100%; min-height: 1.5em; } }
 @media (max-width: 720px) { .grid { grid-template-columns: 1fr; } .tiles { grid-template-columns: repeat(2, 1fr); } .head { flex-wrap: wrap; } }
 `;

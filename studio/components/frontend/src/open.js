@@ -1,6 +1,6 @@
 // The right side of the Inspector: the open completion with its facts, its colours and its reward.
 import { CHANNELS, channelOf } from "./channels.js";
-import { Completion, tipText } from "./completion.js";
+import { Completion, number, tipText } from "./completion.js";
 import { el, format, setText, visible } from "./shared.js";
 
 const OUTCOMES = {
@@ -48,12 +48,14 @@ export class Open {
     this.diff.setAttribute("aria-pressed", String(isDiff));
     this.diff.disabled = best === rollout;
     setText(this.about, aboutOf(view, channel, isDiff));
-    this.facts.replaceChildren(...factsOf(rollout));
     const pass = trace?.passes[view.pass];
     this.text.show({
       text: rollout.text || " ", trace: trace ?? null, pass, channel, most: view.most, token: state.token,
       fold: state.fold, find: state.find, against: isDiff ? best.text : null, key: rollout.id,
     });
+    if (rollout === this.rollout) return;
+    this.rollout = rollout;
+    this.facts.replaceChildren(...factsOf(rollout));
     this.reward.replaceChildren(...breakdown(rollout));
   }
 
@@ -96,7 +98,8 @@ function factsOf(rollout) {
   ];
 }
 
-/** Each part times its weight; what the reward printed, and how it failed. */
+/** Each part times its weight; where the advantage comes from; what the reward printed, and how it
+ * failed. */
 function breakdown(rollout) {
   const nodes = [];
   if (rollout.parts.length) {
@@ -107,7 +110,14 @@ function breakdown(rollout) {
     ]);
     nodes.push(el("div", { className: "parttable", role: "table", "aria-label": "Reward, part by part" }, ...cells));
   }
+  if (rollout.why) nodes.push(advantageOf(rollout.why));
   if (rollout.error) nodes.push(el("div", { className: "fault" }, visible(rollout.error)));
   if (rollout.printed) nodes.push(el("div", { className: "printed", title: "What the reward printed" }, visible(rollout.printed)));
   return nodes;
+}
+
+function advantageOf({ formula, numbers, value, note }) {
+  const text = numbers ? `${formula} = ${numbers}` : formula;
+  return el("div", { className: "worked" }, el("span", { className: "math" }, `${text} = `), el("b", { className: "math" }, number(value).trim()),
+    note ? el("span", { className: "faint" }, `  ${note}`) : "");
 }

@@ -21,13 +21,14 @@ export class Prompts {
     this.groups = [];
     this.cells = el("div", { className: "cells", role: "listbox", "aria-label": "Prompts of the step" });
     this.where = el("span", { className: "where" });
+    this.num = el("span", { className: "faint", role: "status" });
     this.back = el("button", { title: "Prompt before (K)", onclick: () => act.move(-1) }, "‹");
     this.next = el("button", { title: "Next prompt (J)", onclick: () => act.move(1) }, "›");
     this.filters = FILTERS.map(({ key, label, about }) => el("button", {
       title: about, dataset: { filter: key }, "aria-pressed": "false", onclick: () => act.filter(key),
     }, label));
     this.element = el("div", { className: "prompts" },
-      el("div", { className: "tools" }, el("span", { className: "label" }, "Prompt"), this.back, this.where, this.next,
+      el("div", { className: "tools" }, el("span", { className: "label" }, "Prompt"), this.back, this.where, this.next, this.num,
         el("span", { className: "gap" }), el("span", { className: "faint" }, "Show"), el("span", { className: "filters" }, ...this.filters)),
       this.cells);
   }
@@ -50,6 +51,12 @@ export class Prompts {
     const hadFocus = this.cells.contains(this.cells.getRootNode().activeElement);
     this.cells.replaceChildren(...shown.map((group, i) => this.cell(group, first + i, first + i === index, fits(group))));
     if (hadFocus) this.cells.querySelector("[aria-selected=true]")?.focus({ preventScroll: true });
+  }
+
+  /** How much a filter leaves: prompts of the step, and `num` of the `of` completions at hand. */
+  count(groups, filter, num, of) {
+    const fits = FILTERS.find(({ key }) => key === filter)?.group;
+    setText(this.num, fits ? `${groups.filter(fits).length} of ${groups.length} prompts · ${num} of ${of} here` : "");
   }
 
   cell(group, index, isChosen, fits) {
@@ -93,6 +100,9 @@ export class PromptCard {
   }
 
   show(group, summary, isOpen, stillPulls) {
+    if (group === this.group && isOpen === this.isOpen) return;
+    this.group = group;
+    this.isOpen = isOpen;
     this.text.classList.toggle("short", !isOpen);
     setText(this.text, visible(group.prompt.trim()));
     setText(this.fold, isOpen ? "Show less" : "Show all");

@@ -64,9 +64,17 @@ export class Ranking {
     }
   }
 
-  /** All canvases anew: other numbers, another channel, another theme or width. */
+  /** The next `draw` draws, whatever it draws. */
+  forget() {
+    this.drawn = null;
+  }
+
+  /** All canvases, where the completions, their numbers or the channel are others than last time. */
   draw(strips, channel) {
-    if (!this.rows.length || !this.list.clientWidth) return;
+    const { rows } = this;
+    if (!rows.length || !this.list.clientWidth) return;
+    if (this.drawn?.rows === rows && this.drawn.strips === strips && this.drawn.channel === channel) return;
+    this.drawn = { rows, strips, channel };
     const colors = ramp(this.element);
     const palette = this.names.map((_, index) => color(this.element, index));
     for (const { rollout, parts, strip } of this.rows) {

@@ -1,5 +1,6 @@
 // Finding a text: in the group at hand at once, in the steps before on demand.
-import { el, getJson, setText, visible } from "./shared.js";
+import { marked } from "./completion.js";
+import { el, format, getJson, setText, visible } from "./shared.js";
 
 const STEPS = 400, WAIT_MS = 200;
 
@@ -58,6 +59,13 @@ export class Search {
     await this.further();
   }
 
+  hit({ step, group_id: group, id, prompt, text, correct, reward }, wanted) {
+    return el("button", { role: "listitem", title: visible(prompt), onclick: () => this.act.open(step, group, id) },
+      el("span", { className: "faint num" }, `step ${step}`), el("span", { className: "faint asked" }, visible(prompt)),
+      el("span", { className: "said" }, ...marked(text, wanted)),
+      el("span", { className: "faint num" }, `${correct ? "right" : "wrong"} · ${format(reward)}`));
+  }
+
   async further() {
     const text = this.input.value, turn = ++this.turn;
     this.more.hidden = true;
@@ -75,8 +83,7 @@ export class Search {
     this.num += answer.hits.length;
     this.before = answer.before;
     this.after = answer.after;
-    this.hits.append(...answer.hits.map((hit) => el("button", { role: "listitem", onclick: () => this.act.open(hit.step, hit.group_id, hit.id) },
-      el("span", { className: "faint num" }, `step ${hit.step}`), el("span", { className: "said" }, visible(hit.text)))));
+    this.hits.append(...answer.hits.map((hit) => this.hit(hit, text)));
     this.more.hidden = this.before <= 0;
     const found = `${this.num} completion${this.num === 1 ? "" : "s"}`;
     setText(this.state, this.before > 0 ? `${found} down to step ${this.before}` : `${found} in all steps`);

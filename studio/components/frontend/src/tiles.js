@@ -20,7 +20,10 @@ export class Tiles {
       setText(value, format(isOld ? null : run.last(spec.name), spec.format));
       const old = isFirst ? run.first(spec.name) : run.last(spec.name, BACK);
       const label = isFirst ? "at the start" : `${BACK} steps ago`;
-      setText(note, old === null ? "\u00a0" : `${label}: ${format(old, spec.format)}`);
+      // Rewards of two versions do not compare.
+      const changed = spec.name.startsWith("reward/") ? run.changes().findLast((step) => step > run.lastStepOf(spec.name) - BACK) : undefined;
+      if (changed !== undefined) setText(note, `other reward since step ${changed}`);
+      else setText(note, old === null ? "\u00a0" : `${label}: ${format(old, spec.format)}`);
     }
   }
 }
