@@ -159,7 +159,9 @@ class EvaluationConfig(Section):
         description="Steps between evaluations; also at step 0 and after the last step.",
         json_schema_extra=LIVE,
     )
-    num_problems: int = Field(400, ge=1, description="Held-out problems, answered greedily.")
+    num_problems: int = Field(
+        400, ge=1, le=1_000_000, description="Held-out problems, answered greedily."
+    )
     batch_size: int = Field(400, ge=1, description="Problems answered at the same time.")
 
 

@@ -87,16 +87,23 @@ def _accuracy(config: RunConfig) -> str:
 
 def _flat(config: RunConfig) -> str:
     size = config.rollout.group_size
+    if size == 1:
+        return "Groups have one completion: there are none to be equal."
     share = 0.9**size + 0.1**size
-    said = f"Groups have {size} completions: a prompt that is solved 9 times in 10 is flat in "
     rounds = config.algorithm.resample_rounds
     again = f" Flat groups are replaced up to {rounds} times." if rounds else ""
-    return f"{said}{share:.0%} of the draws.{again}"
+    return (
+        f"Groups have {size} completions. Where a reward is only right or wrong, a prompt that is "
+        f"solved 9 times in 10 is flat in {share:.0%} of the draws.{again}"
+    )
 
 
 def _completions(config: RunConfig) -> str:
     prompts, size = config.rollout.prompts_per_step, config.rollout.group_size
-    return f"{prompts} prompts with {size} completions each make {prompts * size:,} a step."
+    more = (
+        ", and groups that were replaced count as well" if config.algorithm.resample_rounds else ""
+    )
+    return f"{prompts} prompts with {size} completions each make {prompts * size:,} a step{more}."
 
 
 def _limit(config: RunConfig) -> str:

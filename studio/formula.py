@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grpo_core.config import RunConfig
 from grpo_core.objective import Objective
@@ -96,24 +97,33 @@ def lines_of(
 ) -> list[dict[str, Any]]:
     """The terms of one token, from its log-probs to its share of the loss."""
     lines = _ratio(objective, token)
-    lines += [advantage_line(config, around.rewards, token.advantage), _policy(objective, token)]
+    lines += [
+        advantage_line(config, around.rewards, token.advantage, of_token=True),
+        _policy(objective, token),
+    ]
     lines += _others(objective, token)
     lines += [_weight(config, token, around), _loss(objective, token), _gradient(objective, token)]
     return [asdict(line) for line in lines]
 
 
-def n(value: float) -> str:
-    """A number inside a formula: four significant digits, a real minus."""
+def n(value: float, digits: int = 4) -> str:
+    """A number inside a formula: significant digits, a real minus."""
     if not np.isfinite(value):
         return "—"
     size = abs(value)
-    text = f"{value:.2e}" if size and (size < 1e-3 or size >= 1e5) else f"{value:.4g}"
+    is_short = size and (size < 1e-3 or size >= 10 ** max(5, digits))
+    text = f"{value:.{max(2, digits - 2)}e}" if is_short else f"{value:.{digits}g}"
     return text.replace("-", "−")
 
 
-def signed(value: float) -> str:
+def signed(value: float, digits: int = 4) -> str:
     """A number after a minus sign."""
-    return f"({n(value)})" if value < 0 else n(value)
+    return f"({n(value, digits)})" if value < 0 else n(value, digits)
+
+
+def _near_1(ratio: float) -> str:
+    """A ratio; some rows clip at ten thousandths."""
+    return n(ratio, 7) if abs(ratio - 1) < 0.01 else n(ratio)
 
 
 def _ratio(objective: Objective, token: Token) -> list[Line]:
@@ -132,7 +142,7 @@ def _ratio(objective: Objective, token: Token) -> list[Line]:
 def comparable(config: RunConfig, own: float | None, others: list[float | None]) -> list[float]:
     """The rewards that make an advantage, `own` first; empty where more than these make it."""
     algorithm = config.algorithm
-    is_plain = algorithm.truncated != "penalize" and algorithm.importance_cap is None
+    is_plain = algorithm.truncated != "penalize"
     is_plain &= algorithm.kl_place != "reward" or not algorithm.kl_coefficient
     is_plain &= algorithm.multi_objective_aggregation == "sum_then_normalize"
     if own is None or not is_plain:
@@ -140,36 +150,57 @@ def comparable(config: RunConfig, own: float | None, others: list[float | None])
     return [own, *(reward for reward in others if reward is not None)]
 
 
-def advantage_line(config: RunConfig, rewards: list[float], value: float) -> Line:
-    """The advantage `value` as a formula, and with the numbers of `comparable` rewards."""
-    name = config.algorithm.advantage or "zscore"
-    if config.algorithm.multi_objective_aggregation == "normalize_then_sum":
+def advantage_line(
+    config: RunConfig, rewards: list[float], value: float, of_token: bool = False
+) -> Line:
+    """The advantage `value` of a completion, or of one of its tokens as the loss used it, as a
+    formula, and with the numbers of `comparable` rewards."""
+    algorithm = config.algorithm
+    name = algorithm.advantage or "zscore"
+    if algorithm.multi_objective_aggregation == "normalize_then_sum":
         formula = "Σ weight · z-score of each reward, normalised over the step"
     else:
         formula = _ADVANTAGES[name]
     notes = []
-    if config.algorithm.kl_place == "reward" and config.algorithm.kl_coefficient:
-        notes.append(f"R less {n(config.algorithm.kl_coefficient)} · Σ (log π_old − log π_ref)")
-    if config.algorithm.importance_cap is not None:
+    if name in ("gae", "prefix_attention") and not of_token:
+        notes.append("mean over its tokens")
+    if name == "gae" and config.critic and config.critic.whiten:
+        notes.append("whitened over the step")
+    if algorithm.truncated == "penalize":
+        notes.append("R less the penalty for its length")
+    if algorithm.kl_place == "reward" and algorithm.kl_coefficient:
+        beta = n(algorithm.kl_coefficient)
+        taken = "at each token, " if name == "gae" else "Σ "
+        notes.append(f"R less {beta} · {taken}(log π_old − log π_ref)")
+    is_corrected = of_token and algorithm.importance_cap is not None
+    if is_corrected:
         notes.append("times min(π_old / π_engine, cap)")
-    numbers = _compared(name, rewards) if rewards else ""
+    numbers = _compared(name, rewards) if rewards and not is_corrected else ""
     return Line("Advantage", f"A = {formula}", numbers, value, "; ".join(notes))
 
 
 def _compared(estimator: str, rewards: list[float]) -> str:
     """The formula of an advantage with the rewards of its group, its own first."""
-    own, R = n(rewards[0]), np.array(rewards)
+    R = np.array(rewards)
+    digits = _digits(R)
+    own = n(rewards[0], digits)
     if estimator == "mean":
-        return f"{own} − {signed(R.mean())}"
+        return f"{own} − {signed(R.mean(), digits)}"
     if estimator == "loo" and len(R) > 1:
-        return f"{own} − {signed(R[1:].mean())}"
+        return f"{own} − {signed(R[1:].mean(), digits)}"
     if estimator == "zscore" and len(R) > 1:
-        return f"({own} − {signed(R.mean())}) / ({n(R.std(ddof=1))} + 10⁻⁴)"
+        return f"({own} − {signed(R.mean(), digits)}) / ({n(R.std(ddof=1))} + 10⁻⁴)"
     return ""
 
 
+def _digits(R: NDArray[np.float64]) -> int:
+    """So many that differences between large rewards are seen."""
+    spread, size = float(np.ptp(R)), float(np.abs(R).max())
+    return 4 if spread == 0 else min(15, 4 + max(0, math.ceil(math.log10(size / spread))))
+
+
 def _policy(objective: Objective, token: Token) -> Line:
-    r, A = n(token.ratio), signed(token.advantage)
+    r, A = _near_1(token.ratio), signed(token.advantage)
     name, value = "Policy term", -token.policy
     if objective.ratio_level == "none":
         return Line(name, "A log π", f"{A} · {signed(token.logp)}", value)
@@ -192,11 +223,12 @@ def _clipped(objective: Objective, token: Token, r: str, A: str) -> Line:
     """The policy term of PPO's clip; `r` and `A` are the token's ratio and advantage as text."""
     assert objective.clip_low is not None and objective.clip_high is not None
     low, high = 1 - objective.clip_low, 1 + objective.clip_high
-    bounded = n(float(np.clip(token.ratio, low, high)))
+    held = float(np.clip(token.ratio, low, high))
+    bounded = _near_1(held)
     formula = f"min(r A, clip(r, {low:.6g}, {high:.6g}) A)"
     numbers = f"min({r} · {A}, {bounded} · {A})"
     note = "beyond the clip: no gradient" if token.clipped else ""
-    if not token.clipped and bounded != r and token.advantage:
+    if not token.clipped and held != token.ratio and token.advantage and token.weight:
         note = "beyond the clip on the side where it does not act"
     if objective.dual_clip is not None and token.advantage < 0:
         most = n(objective.dual_clip)

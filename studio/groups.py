@@ -118,6 +118,9 @@ def group_view(reader: GroupReader, run: Run, group_id: int) -> dict[str, Any] |
     group = reader.group(group_id)
     if group is None:
         return None
+    for name in ("reward", "advantage"):
+        if not all(isinstance(one[name], int | float | None) for one in group["rollouts"]):
+            raise ValueError(f"the {name} of a completion is no number")
     weights = weights_at(reader, run, group["step"])
     is_known = data.config_of(run) is not None
     config = config_in_force(reader, run, group["step"]) if is_known else None

@@ -32,6 +32,7 @@ def follow(run: Run, told: Mapping[str, Any] | None) -> dict[str, Any]:
         what_if_address.arrive(st.query_params.to_dict())
         _go(run, view_of(st.query_params) or _where_one_was(run))
     elif before["run"] != run.name:
+        what_if_address.forget()
         _go(run, _where_one_was(run))
     elif told and told.get("run") == run.name:
         _remember(run, view_of(told))

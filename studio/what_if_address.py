@@ -5,25 +5,24 @@ writes the address; a text of the Reward lab is in no address.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import Any, get_args
 
 import streamlit as st
 
 from grpo_core.algorithm_config import Advantage
 from grpo_core.algorithms import ALGORITHMS
+from studio import what_if_page
 from studio.what_if_page import (
     AS_IT_WAS,
     AS_STORED,
-    ASKED_SIZE,
-    ASKED_WEIGHTS,
+    ASKED,
     ESTIMATOR,
     OF_THE_ROW,
     OPEN,
     REWARD,
     ROW,
-    SIZE,
     THE_LABS,
-    WEIGHT,
+    USED,
 )
 
 MAX_WORD, MAX_WEIGHTS = 100, 16
@@ -41,14 +40,26 @@ def arrive(values: Mapping[str, str]) -> None:
     for name, key in _PARTS.items():
         if values.get(name) == "1":
             st.session_state[key] = True
-    known = {"if_algorithm": tuple(ALGORITHMS), "if_advantage": get_args(Advantage)}
+    known = {
+        "if_algorithm": tuple(ALGORITHMS),
+        "if_advantage": get_args(Advantage),
+        "if_reward": what_if_page.rewards_to_choose(),
+    }
     for name, (key, _) in _CHOICES.items():
-        word = values.get(name, "")[:MAX_WORD]
-        if word and word != THE_LABS and word in known.get(name, (word,)):
-            st.session_state[f"{key}_kept"] = word
-    if values.get("if_size", "").isdecimal():
-        st.session_state[ASKED_SIZE] = int(values["if_size"][:6])
-    st.session_state[ASKED_WEIGHTS] = _weights(values.get("if_weights", ""))
+        if values.get(name) in known[name]:
+            st.session_state[f"{key}_kept"] = values[name]
+    size, weights = values.get("if_size", ""), _weights(values.get("if_weights", ""))
+    asked: dict[str, Any] = {"weights": weights} if weights else {}
+    if size.isdecimal() and len(size) < 6:
+        asked["size"] = int(size)
+    forget()
+    st.session_state[ASKED] = asked
+
+
+def forget() -> None:
+    """Another run: what was asked about the one before counts no more."""
+    st.session_state.pop(ASKED, None)
+    st.session_state.pop(USED, None)
 
 
 def _weights(text: str) -> dict[str, float]:
@@ -64,7 +75,7 @@ def _weights(text: str) -> dict[str, float]:
 
 
 def told() -> dict[str, str]:
-    """What an address says of the choices as they stand."""
+    """What an address says of the choices as they were drawn, or are about to be."""
     state = st.session_state
     said = {name: "1" for name, key in _PARTS.items() if state.get(key)}
     if "what_if" not in said:
@@ -73,22 +84,9 @@ def told() -> dict[str, str]:
         choice = state.get(key, state.get(f"{key}_kept", default))
         if choice not in (default, THE_LABS):
             said[name] = choice
-    sizes = [(key, value) for key, value in state.items() if str(key).startswith(f"{SIZE}_")]
-    fewer = [str(value) for key, value in sizes if str(value) != str(key).rpartition("_")[2]]
-    if fewer or state.get(ASKED_SIZE):
-        said["if_size"] = (fewer or [str(state[ASKED_SIZE])])[0]
-    changed = dict(state.get(ASKED_WEIGHTS) or {}) | _changed_weights()
-    if changed:
-        said["if_weights"] = ",".join(f"{name}:{value:g}" for name, value in changed.items())
+    chosen = state.get(USED) or state.get(ASKED) or {}
+    if "size" in chosen:
+        said["if_size"] = str(chosen["size"])
+    if "weights" in chosen:
+        said["if_weights"] = ",".join(f"{name}:{one!r}" for name, one in chosen["weights"].items())
     return said
-
-
-def _changed_weights() -> dict[str, float]:
-    """Of the fields that are drawn; their keys hold the weight that was stored."""
-    found = {}
-    for key, value in st.session_state.items():
-        if str(key).startswith(WEIGHT):
-            name, _, stored = str(key)[len(WEIGHT) :].rpartition("_")
-            if float(stored) != value:
-                found[name] = float(value)
-    return found

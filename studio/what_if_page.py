@@ -34,8 +34,9 @@ from studio import (
 ROW, ESTIMATOR, REWARD, SIZE = "what_if_row", "what_if_advantage", "what_if_reward", "what_if_size"
 WEIGHT = "what_if_weight_"
 OPEN = "what_if_open"
-ASKED_SIZE, ASKED_WEIGHTS = "what_if_asked_size", "what_if_asked_weights"
-"""Session keys: what an address asked for, until the fields are drawn."""
+ASKED, USED = "what_if_asked", "what_if_used"
+"""Session keys: the size and the weights that an address asks for, until the fields are drawn; and
+those that differ from what is stored, once they are: `{"size": …, "weights": {…}}`."""
 SCORED = "what_if_scored"
 AS_IT_WAS, OF_THE_ROW, AS_STORED = "as it was", "of the algorithm", "as stored"
 THE_LABS = "the text in the Reward lab"
@@ -43,6 +44,8 @@ THE_LABS = "the text in the Reward lab"
 
 def show(run: Run, group_id: int) -> None:
     """The controls, and what comes of them."""
+    asked = st.session_state.pop(ASKED, {})
+    used = st.session_state[USED] = {}
     step = groups.read(run, lambda reader: token_story.Step.of_group(reader, group_id), None)
     if step is None:
         st.caption("This group is gone.")
@@ -56,12 +59,12 @@ def show(run: Run, group_id: int) -> None:
         changed = step.groups
         if functions:
             changed, weights = _scored(run, step.number, functions), _weights_of(functions)
-        changed, weights = _weighted(changed, weights)
+        changed, weights = _weighted(changed, weights, asked.get("weights", {}), used)
         other = config.model_copy(update={"algorithm": algorithm})
         kl = groups.read(run, lambda r: token_story.kl_for(r, step.ids, algorithm), None)
         replayed = replay(changed, other, weights, kl)
         at = list(step.ids).index(group_id)
-        smaller = _smaller(changed[at], replayed.rewards_PG[at], other)
+        smaller = _smaller(changed[at], replayed.rewards_PG[at], other, asked.get("size"), used)
         ids = step.ids[group_id]
         given = smaller.mean_G if smaller else replayed.advantages_PG[at]
         rows = _rows(run, group_id, changed[at], dict(zip(ids, given, strict=True)), smaller, ids)
@@ -105,11 +108,15 @@ def _algorithm(config: RunConfig) -> AlgorithmConfig:
     return chosen.model_copy(update={"advantage": estimator})
 
 
+def rewards_to_choose() -> list[str]:
+    """What can stand in the place of the stored rewards, the Lab's text where there is one."""
+    labs = [THE_LABS] if st.session_state.get(lab_text.TEXT) else []
+    return [AS_STORED, *labs, *own_rewards.names(), *rewards.builtin_names()]
+
+
 def _reward(run: Run) -> list[rewards.RewardFunction]:
     """The functions of another reward; none where the stored ones stand."""
-    own = own_rewards.names()
-    labs = [THE_LABS] if st.session_state.get(lab_text.TEXT) else []
-    options = [AS_STORED, *labs, *own, *rewards.builtin_names()]
+    own, options = own_rewards.names(), rewards_to_choose()
     if st.session_state.get(REWARD) not in options:
         st.session_state[REWARD] = AS_STORED
     choice = st.selectbox("Reward", options, key=REWARD, width=240)
@@ -153,22 +160,23 @@ def _scored(run: Run, step: int, functions: list[rewards.RewardFunction]) -> lis
 
 
 def _weighted(
-    found: list[Group], weights: dict[str, float]
+    found: list[Group], weights: dict[str, float], asked: dict[str, float], used: dict[str, Any]
 ) -> tuple[list[Group], dict[str, float]]:
     """The rewards under the weights that are chosen; those that failed stay without one."""
     if len(weights) < 2:
         return found, weights
     chosen = {}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        asked = st.session_state.get(ASKED_WEIGHTS) or {}
         for name, weight in weights.items():
             key = f"{WEIGHT}{name}_{weight}"
-            st.session_state.setdefault(key, asked.pop(name, float(weight)))
+            first = st.session_state.setdefault(f"{key}_first", asked.get(name, float(weight)))
             chosen[name] = st.number_input(
-                f"Weight of {widgets.label(name)}", step=0.1, format="%g", key=key, width=170
-            )
+                f"Weight of {widgets.label(name)}", value=first, step=0.1, format="%g", key=key,
+                width=170,
+            )  # fmt: skip
     if chosen == weights:
         return found, weights
+    used["weights"] = {name: one for name, one in chosen.items() if one != weights[name]}
     return [_reweighed(group, chosen) for group in found], chosen
 
 
@@ -183,7 +191,13 @@ def _reweighed(group: Group, weights: dict[str, float]) -> Group:
     return Group(group.problem, group.prompt, [], copies)
 
 
-def _smaller(group: Group, rewards_G: list[float | None], config: RunConfig) -> Smaller | None:
+def _smaller(
+    group: Group,
+    rewards_G: list[float | None],
+    config: RunConfig,
+    asked: int | None,
+    used: dict[str, Any],
+) -> Smaller | None:
     """The group with fewer completions, where that is chosen and can be worked out."""
     num = sum(reward is not None for reward in rewards_G)
     if config.algorithm.multi_objective_aggregation == "normalize_then_sum":
@@ -194,15 +208,15 @@ def _smaller(group: Group, rewards_G: list[float | None], config: RunConfig) -> 
     if num < 3 or estimator not in PER_GROUP:
         return None
     key = f"{SIZE}_{num}"
-    asked = st.session_state.pop(ASKED_SIZE, num)
-    st.session_state.setdefault(key, min(max(2, asked), num))
+    first = st.session_state.setdefault(f"{key}_first", min(max(2, asked or num), num))
     size = st.slider(
-        "Completions in the group", 2, num, key=key, width=420,
+        "Completions in the group", 2, num, first, key=key, width=420,
         help="Fewer: the mean advantage over all groups of this size that can be drawn from these "
         "completions, and how far it spreads.",
     )  # fmt: skip
     if size == num:
         return None
+    used["size"] = size
     return smaller_group(rewards_G, [len(one.ids) for one in group.rollouts], estimator, size)
 
 

@@ -17,7 +17,8 @@ import pytest
 from streamlit.web import bootstrap
 from streamlit.web.server.starlette import starlette_server
 
-from studio.app import answer_at_once, watch_no_settings
+from studio import app, data
+from studio.app import answer_at_once
 from studio.guard import Guard
 
 PORT = 8765
@@ -441,15 +442,20 @@ def test_taken_port_is_refused_with_one_sentence(server: Server) -> None:
     assert done.stdout == "", "no link to somebody else's server"
 
 
-def test_no_file_of_settings_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_of_settings_is_watched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     watched = []
     monkeypatch.setattr(bootstrap, "watch_file", lambda path, *_, **__: watched.append(path))
     monkeypatch.setattr(bootstrap, "_install_config_watchers", bootstrap._install_config_watchers)
     bootstrap._install_config_watchers({})
     assert watched, "Streamlit does so by itself"
     watched.clear()
-    watch_no_settings()
-    bootstrap._install_config_watchers({})
+    monkeypatch.setattr(starlette_server, "_bind_socket", starlette_server._bind_socket)
+    monkeypatch.setattr(
+        app.StudioApp, "run", lambda *_, **__: bootstrap._install_config_watchers({})
+    )
+    before = data.runs_dir()
+    app.serve(PORT + 4321, tmp_path, open_browser=False)
+    data.set_runs_dir(before)
     assert watched == []
 
 

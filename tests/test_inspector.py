@@ -26,7 +26,7 @@ from grpo_core.runs import Run, create_run
 from grpo_core.store import RunWriter
 from grpo_core.terms import Numbers, terms_of
 from grpo_core.traces import pack_trace
-from studio import api, figures, formula, groups, inspector_address, token_story
+from studio import api, data, figures, formula, groups, inspector_address, token_story
 
 
 @pytest.fixture
@@ -90,6 +90,78 @@ def test_an_advantage_is_worked_out_from_the_rewards(client: TestClient) -> None
         numbers = one["why"]["numbers"].replace("10⁻⁴", "0.0001")
         assert eval_of(numbers) == pytest.approx(one["advantage"], rel=5e-3, abs=5e-3)
         assert one["why"]["value"] == one["advantage"]
+
+
+def line_of(rewards: list[float], of_token: bool = False, **algorithm: Any) -> formula.Line:
+    config = parse_config({"algorithm": algorithm})
+    known = formula.comparable(config, rewards[0], rewards[1:])
+    advantage = assign([rewards], "zscore")[0][0] or 0.0
+    return formula.advantage_line(config, known, advantage, of_token)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6, 1e-5])
+def test_rewards_far_from_0_are_told_with_digits_enough(scale: float) -> None:
+    rewards = [12.3 + scale * 100, 12.4 + scale * 100, 12.1 + scale * 100]
+    line = line_of(rewards, name="deepseekmath")
+    assert eval_of(line.numbers.replace("10⁻⁴", "0.0001")) == pytest.approx(line.value, rel=2e-2)
+
+
+def test_what_else_is_in_an_advantage_is_said() -> None:
+    plain = line_of([1.0, 0.0, 0.5], name="deepseekmath", importance_cap=2.0)
+    assert plain.numbers and not plain.note, "of the completion it is not corrected"
+    token = line_of([1.0, 0.0, 0.5], of_token=True, name="deepseekmath", importance_cap=2.0)
+    assert "π_engine" in token.note and not token.numbers
+    dapo = line_of([1.0, 0.0, 0.5], name="dapo")
+    assert dapo.note == "R less the penalty for its length" and not dapo.numbers
+    ppo = line_of(
+        [1.0, 0.0, 0.5], name="ppo", kl_place="reward", kl_estimator="k1", kl_coefficient=0.1
+    )
+    assert ppo.note == (
+        "mean over its tokens; whitened over the step; "
+        "R less 0.1 · at each token, (log π_old − log π_ref)"
+    )
+    assert line_of([1.0, 0.0], name="prefix_attention").note == "mean over its tokens"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "weight", "note"),
+    [
+        (1.00045, 1.5, 0.1, "beyond the clip: no gradient"),
+        (1.00045, -1.5, 0.1, "beyond the clip on the side where it does not act"),
+        (1.00035, 1.5, 0.1, ""),
+    ],
+)
+def test_a_clip_of_ten_thousandths_is_told(
+    ratio: float, advantage: float, weight: float, note: str
+) -> None:
+    config = parse_config({"algorithm": {"name": "gspo"}})
+    channels = {"ref": [-1.0], "entropy": [0.7], "advantage": [advantage], "weight": [weight]}
+    numbers = Numbers.of(logp=[-1.0], old=[-1.0 - np.log(ratio)], **channels)
+    objective = objective_of(config.algorithm)
+    token = formula.Token.at(0, numbers, terms_of(objective, numbers))
+    lines = formula.lines_of(config, objective, token, formula.Around([1.0, 0.0], 2, 5))
+    (term,) = [line for line in lines if line["name"] == "Policy term"]
+    held = min(ratio * advantage, min(max(ratio, 1 - 3e-4), 1 + 4e-4) * advantage)
+    assert eval_of(term["numbers"]) == pytest.approx(held, abs=1e-6)
+    assert term["note"] == note
+
+
+@pytest.mark.parametrize(("weight", "note"), [(0.1, "beyond the clip: no gradient"), (0.0, "")])
+def test_the_clip_does_not_act_on_what_is_left_out(weight: float, note: str) -> None:
+    config = parse_config({"algorithm": {"name": "dapo"}})
+    channels = {"ref": [-1.0], "entropy": [0.7], "advantage": [1.5], "weight": [weight]}
+    numbers = Numbers.of(logp=[-1.0], old=[-1.5], **channels)
+    objective = objective_of(config.algorithm)
+    token = formula.Token.at(0, numbers, terms_of(objective, numbers))
+    lines = formula.lines_of(config, objective, token, formula.Around([1.0, 0.0], 2, 5))
+    assert [line["note"] for line in lines if line["name"] == "Policy term"] == [note]
+
+
+@pytest.mark.parametrize("column", ["reward", "advantage"])
+def test_a_reward_that_is_no_number_is_said(client: TestClient, recorded: Run, column: str) -> None:
+    first = ask(client, "step/20")["groups"][1]
+    change(recorded, f"UPDATE rollouts SET {column} = 'abc' WHERE group_id = ?", first["id"])
+    assert "is no number" in ask(client, f"group/{first['id']}")["problem"]
 
 
 def test_a_recipe_that_cannot_be_read_is_said(client: TestClient, recorded: Run) -> None:
@@ -440,8 +512,11 @@ def test_an_address_that_makes_no_sense(recorded: Run, value: str) -> None:
 
 def at_group(recorded: Run, **state: Any) -> Any:
     """The page with the second group of step 20 open, and the parts below it."""
+    return at_group_of(open_page("inspector", run="bundled-1", step="20"), recorded, **state)
+
+
+def at_group_of(app: Any, recorded: Run, **state: Any) -> Any:
     group = groups.read(recorded, lambda r: r.groups(20), [])[1]
-    app = open_page("inspector", run="bundled-1", step="20")
     view = {"run": "bundled-1", "group": group["id"], "step": 20, "prompt": 2, "completion": 1}
     app.session_state["inspector"] = {"view": view}
     for name, value in state.items():
@@ -521,6 +596,28 @@ def test_an_address_opens_what_if_with_its_choices(recorded: Run) -> None:
     app.selectbox(key="what_if_row").set_value("as it was").run()
     left = payload(app)["below"]
     assert left == {"what_if": "1", "if_advantage": "loo", "if_weights": "short:0.1"}
+
+
+def test_what_a_link_asks_for_concerns_its_run_alone(recorded: Run) -> None:
+    """Also what could not be drawn there: the estimator has no smaller groups."""
+    other = record_run(data.runs_dir(), "other", 2, "completed", prompts=2)
+    asked = {"what_if": "1", "if_advantage": "batch_z", "if_size": "3"}
+    app = open_page("inspector", run="bundled-1", step="20", **asked)
+    assert payload(app)["below"] == asked
+    app.selectbox(key="run").set_value("other").run()
+    group = groups.read(other, lambda r: r.groups(2), [])[0]
+    view = {"run": "other", "group": group["id"], "step": 2, "prompt": 1, "completion": 1}
+    app.session_state["inspector"] = {"view": view}
+    app.run()
+    app.selectbox(key="what_if_advantage").set_value("loo").run()
+    assert not app.exception and app.slider[0].value == 8
+    assert payload(app)["below"] == {"what_if": "1", "if_advantage": "loo"}
+
+
+def test_a_weight_in_a_link_keeps_all_its_digits(recorded: Run) -> None:
+    asked = {"what_if": "1", "if_weights": "short:0.2000001,none:3.0"}
+    app, _ = at_group_of(open_page("inspector", run="bundled-1", step="20", **asked), recorded)
+    assert payload(app)["below"] == {"what_if": "1", "if_weights": "short:0.2000001"}
 
 
 @pytest.mark.parametrize("value", ["x", "-3", "9" * 30, "", "a:b,c:nan,:,short:inf", "<b>"])

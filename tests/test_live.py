@@ -643,6 +643,10 @@ def test_the_settings_of_a_run_are_told_in_numbers() -> None:
     assert " 43% of" in plain["reward/zero_variance_fraction"]  # 0.9^8 + 0.1^8 = 0.4305
     assert "error is 2.5 points" in plain["eval/accuracy"]  # sqrt(0.25 / 400) = 0.025
     assert "128 a step" in plain["train/accuracy"]
+    dapo = here(algorithm={"name": "dapo"})
+    assert "that were replaced count" in dapo["reward/mean"], "they do, see worker.step"
+    alone = here(algorithm={"name": "reinforce"}, rollout={"group_size": 1})
+    assert alone["reward/zero_variance_fraction"].startswith("Groups have one completion")
     assert " 64 tokens" in plain["completion/length_mean"]
     twice = here(algorithm={"name": "dapo"}, optim={"updates_per_rollout": 2, "minibatches": 4})
     assert twice["train/clip_fraction"] == (

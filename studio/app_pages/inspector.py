@@ -46,9 +46,15 @@ run = head()
 if run is not None:
     told = (st.session_state.get(VIEW) or {}).get("view")
     goto = inspector_address.follow(run, told)
-    components.inspector(
-        key=VIEW, run=run.name, algorithms=list(ALGORITHMS), goto=goto, below=what_if_address.told()
-    )
+    place = st.container()
     group = told.get("group") if told and told.get("run") == run.name else None
     if isinstance(group, int):
         below(run, group)
+    with place:  # after what stands below it: the address says what is chosen there
+        components.inspector(
+            key=VIEW,
+            run=run.name,
+            algorithms=list(ALGORITHMS),
+            goto=goto,
+            below=what_if_address.told(),
+        )

@@ -158,9 +158,11 @@ def test_a_view_survives_other_pages_and_follows_a_click(tab: Tab) -> None:
     page.get_by_role("option", name="loo", exact=True).click()
     wait_for(lambda: page.evaluate("location.search").endswith("&if_advantage=loo"))
     versus = page.locator(".versus")
+    page.get_by_text("advantages by loo.").wait_for()
     told = versus.inner_text()
     page.reload()
     wait_for(lambda: versus.count() and versus.inner_text() == told)
+    page.locator(".worked").get_by_text("A = (R − mean(R))").wait_for()
     assert address(tab)["completion"] == "2", "a link opens both parts of the page"
 
 

@@ -1,5 +1,5 @@
 // What all charts of the Live page share: runs, settings, the zoom, the pointer.
-import { explanationOf, legendOf, menuOf } from "./card_menu.js";
+import { explanationOf, legendOf, menuOf, tellHere } from "./card_menu.js";
 import { between, xText } from "./places.js";
 import { Pop } from "./pop.js";
 import { getJson } from "./shared.js";
@@ -148,12 +148,13 @@ export class Board {
   }
 
   async explain(chart, anchor) {
-    const { name } = this.main;
-    let here = {};
+    const { nodes, own } = explanationOf(chart, this.explanations);
+    this.pop.show(anchor, chart.spec.title, ...nodes);
     try {
-      here = await getJson(`/api/runs/${encodeURIComponent(name)}/here`);
-    } catch { /* what holds for every run is shown; the poll says what is wrong */ }
-    if (name === this.main.name) this.pop.show(anchor, chart.spec.title, ...explanationOf(chart, this.explanations, here));
+      const here = await getJson(`/api/runs/${encodeURIComponent(this.main.name)}/here`);
+      for (const [name, node] of own) tellHere(node, here[name]);
+      this.pop.fit();
+    } catch { /* what holds for every run stands there; the poll says what is wrong */ }
   }
 
   showMenu(chart, anchor) {

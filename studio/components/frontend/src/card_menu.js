@@ -28,9 +28,10 @@ export function legendOf(chart) {
   }));
 }
 
-/** What the metrics of a chart are, what people ask about them, and what the run's own settings make of
- * them (`here`, by metric). */
-export function explanationOf(chart, explanations, here) {
+/** What the metrics of a chart are and what people ask about them, as `nodes`; `own` by metric: where
+ * stands what the run's own settings make of it, see `tellHere`. */
+export function explanationOf(chart, explanations) {
+  const own = new Map();
   const { spec } = chart, parts = [el("h4", {}, spec.title)];
   if (spec.help && spec.series.length > 1) parts.push(el("p", {}, spec.help));
   const told = new Set();
@@ -39,11 +40,18 @@ export function explanationOf(chart, explanations, here) {
     if (told.has(about)) continue;
     told.add(about);
     parts.push(el("p", {}, spec.series.length > 1 ? el("b", {}, `${label}: `) : "", about));
-    if (here[name]) parts.push(el("p", { className: "own" }, el("b", {}, "In this run: "), here[name][0].toLowerCase() + here[name].slice(1)));
+    own.set(name, el("p", { className: "own", hidden: true }));
+    parts.push(own.get(name));
     for (const [question, answer] of questions) parts.push(el("p", { className: "question" }, question), el("p", {}, answer));
   }
   parts.push(el("p", { className: "faint names" }, [...new Set(spec.series.map(({ name }) => name))].join(" · ")));
-  return parts;
+  return { nodes: parts, own };
+}
+
+export function tellHere(node, text) {
+  if (!text) return;
+  node.replaceChildren(el("b", {}, "In this run: "), text[0].toLowerCase() + text.slice(1));
+  node.hidden = false;
 }
 
 function explain(name, explanations) {

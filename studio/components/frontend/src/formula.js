@@ -6,7 +6,6 @@ import { el, getJson, setText, visible } from "./shared.js";
 export class Formula {
   /** `act`: `row(name)`, `pass(number)`, `close()`; `rows`: names of all algorithms. */
   constructor(act, rows) {
-    this.turn = 0;
     this.title = el("h4", {}, "");
     this.pass = el("select", { "aria-label": "Pass of the update", title: "Pass of the update (p)", onchange: () => act.pass(Number(this.pass.value)) });
     this.row = el("select", { "aria-label": "Beside it", title: "The same token under another algorithm (o)", onchange: () => act.row(this.row.value) },
@@ -24,7 +23,6 @@ export class Formula {
     this.element.hidden = at === null;
     const key = JSON.stringify(at);
     if (key === this.key) return;
-    const turn = ++this.turn;
     this.at = at;
     this.key = key;
     if (!at) return;
@@ -32,18 +30,30 @@ export class Formula {
     this.pass.replaceChildren(...Array.from({ length: at.passes }, (_, i) => el("option", { value: String(i) }, `pass ${i + 1} of ${at.passes}`)));
     this.pass.value = String(at.pass);
     this.pass.hidden = at.passes < 2;
+    if (this.isAsking) return; // one is asked for at a time, and then the last that was wanted
+    this.isAsking = true;
+    try {
+      while (this.at && this.shownKey !== this.key) await this.ask(this.at, this.key);
+    } finally {
+      this.isAsking = false;
+    }
+  }
+
+  async ask(at, key) {
     const query = new URLSearchParams({ at: at.token, pass: at.pass, row: at.row });
     let answer;
     try {
       answer = await getJson(`${at.url}/formula/${at.rollout}?${query}`);
       if (answer.problem) throw new Error(answer.problem);
     } catch (error) {
-      if (turn !== this.turn) return;
-      this.key = null; // to be asked again
+      if (key !== this.key) return;
+      this.key = null; // to be asked again when something is shown anew
+      this.at = null;
       this.body.replaceChildren(el("p", { className: "faint" }, error.message));
       return;
     }
-    if (turn !== this.turn) return;
+    if (key !== this.key) return;
+    this.shownKey = key;
     setText(this.title, `Token ${at.token + 1} of ${at.num}  ${visible(JSON.stringify(answer.piece))}`);
     this.element.dataset.token = String(at.token);
     this.fill(answer);

@@ -54,5 +54,5 @@ function sizes([used, of]) {
 export function ageText(received, isHidden) {
   if (isHidden) return "paused: this tab is hidden";
   const seconds = Math.round((Date.now() - received) / 1000);
-  return seconds < 2 ? "updated just now" : `updated ${duration(seconds)} ago`;
+  return seconds < 4 ? "updated just now" : `updated ${duration(seconds)} ago`;
 }

@@ -143,7 +143,7 @@ class Inspector {
     this.card.show(group, stock.summary, state.whole, stock.step.still_pulls);
     const fits = this.fits();
     this.ranking.mark(state.completion, fits);
-    this.prompts.count(groups, state.only, group.rollouts.filter(fits).length, group.rollouts.length);
+    this.prompts.count(groups, state.only, group.rollouts);
     this.search.count(group.rollouts.filter((one) => has(one, state.find)).length, group.rollouts.length);
     const most = stock.strips?.most ?? 0; // as in the strips: of the whole group
     this.open.show({ rollout, best: group.rollouts[0], trace, pass, state, most });

@@ -98,6 +98,7 @@ export const LIVE_CSS = `
 .pop h4 { margin: 0 0 4px; font-size: 14px; font-weight: 600; }
 .pop p { margin: 0 0 8px; }
 .pop .question { margin: 10px 0 1px; font-weight: 600; }
+.pop [hidden] { display: none; }
 .pop .own { padding: 6px 10px; border-radius: 6px; background: var(--soft); }
 .pop .names { margin: 10px 0 0; font-size: 12px; font-family: var(--st-code-font), monospace; overflow-wrap: anywhere; }
 .menu-items { display: flex; flex-direction: column; margin: -6px -10px; min-width: 190px; }

@@ -54,9 +54,9 @@ export class Open {
       fold: state.fold, find: state.find, against: isDiff ? best.text : null, key: rollout.id,
     });
     if (rollout === this.rollout) return;
-    this.rollout = rollout;
     this.facts.replaceChildren(...factsOf(rollout));
     this.reward.replaceChildren(...breakdown(rollout));
+    this.rollout = rollout;
   }
 
   showTip(event, token) {

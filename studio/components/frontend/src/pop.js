@@ -39,6 +39,11 @@ export class Pop {
     this.element.style.top = `${Math.max(EDGE, Math.min(top, innerHeight - height - EDGE))}px`;
   }
 
+  /** What is shown has grown: it stays beside its anchor and within the window. */
+  fit() {
+    if (this.isOpen && this.anchor?.isConnected) this.place(this.anchor.getBoundingClientRect());
+  }
+
   close() {
     if (this.isOpen) this.element.hidePopover();
   }

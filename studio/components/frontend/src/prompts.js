@@ -11,7 +11,7 @@ export const FILTERS = [
   { key: "truncated", label: "cut off", about: "They reached the longest length", group: (g) => g.num_truncated > 0, one: (r) => r.finish === "length" },
   { key: "clipped", label: "clipped", about: "Tokens beyond the clip in the last pass of the update", group: (g) => g.num_clipped > 0, one: (r) => r.num_clipped > 0 },
   { key: "error", label: "faults", about: "The reward failed on them", group: (g) => g.num_faults > 0, one: (r) => !["ok", "abstain"].includes(r.outcome) },
-  { key: "flat", label: "no signal", about: "Every advantage of the group is 0", group: (g) => g.flat, one: () => true },
+  { key: "flat", label: "no signal", about: "Every advantage of the group is 0", group: (g) => g.flat },
 ];
 
 export class Prompts {
@@ -53,10 +53,11 @@ export class Prompts {
     if (hadFocus) this.cells.querySelector("[aria-selected=true]")?.focus({ preventScroll: true });
   }
 
-  /** How much a filter leaves: prompts of the step, and `num` of the `of` completions at hand. */
-  count(groups, filter, num, of) {
-    const fits = FILTERS.find(({ key }) => key === filter)?.group;
-    setText(this.num, fits ? `${groups.filter(fits).length} of ${groups.length} prompts · ${num} of ${of} here` : "");
+  /** How much a filter leaves of the step's prompts, and of the completions at hand. */
+  count(groups, filter, rollouts) {
+    const { group, one } = FILTERS.find(({ key }) => key === filter) ?? {};
+    const here = one ? ` · ${rollouts.filter(one).length} of ${rollouts.length} here` : "";
+    setText(this.num, group ? `${groups.filter(group).length} of ${groups.length} prompts${here}` : "");
   }
 
   cell(group, index, isChosen, fits) {

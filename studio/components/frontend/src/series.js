@@ -23,7 +23,7 @@ export class Series {
   }
 
   interval() {
-    if (this.hurried > Date.now() || (this.isLive() && !this.curves.size)) return SOON_MS;
+    if (this.hurried > Date.now()) return SOON_MS;
     return this.isLive() ? POLL_MS : IDLE_MS;
   }
 
