@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grpo_core.advantages import is_flat
-from grpo_core.records import Group, Problem, Rollout
+from grpo_core.advantages import Floats, is_flat
+from grpo_core.records import Group
 from grpo_core.rewards import RewardFunction
 
 ENOUGH = 8
@@ -26,17 +26,12 @@ SATURATED = 0.9
 """Share of completions that have the highest reward, or the lowest, already."""
 DOMINATES = 0.95
 """Share of what differs within groups that one of several parts makes."""
+LIFTED = 0.25
+"""Share of the groups with a difference in which small parts alone make it."""
+SMALL = 0.5
+"""Of the largest part's range: what is below it was meant to count less."""
 FOLLOWS_LENGTH = 0.6
 """Correlation of reward and length within groups, either way."""
-GOLD_FORMS = (
-    "{answer}",
-    "\\boxed{{{answer}}}",
-    "#### {answer}",
-    "<answer>{answer}</answer>",
-    "<think>It is {answer}.</think>{answer}",
-    "<think>It is {answer}.</think><answer>{answer}</answer>",
-)
-"""Ways to write the reference answer, of which the best one counts."""
 _TAG = re.compile(r"<\w{1,30}>")
 
 
@@ -49,8 +44,14 @@ class Advice:
     remedy: str
 
 
-def advise(groups: list[Group], functions: Sequence[RewardFunction]) -> list[Advice]:
-    """What is wrong, the gravest first; nothing where too few completions were scored."""
+def advise(
+    groups: list[Group], functions: Sequence[RewardFunction], divides: bool = True
+) -> list[Advice]:
+    """What is wrong, the gravest first; nothing where too few completions were scored.
+
+    `divides`: advantages are divided by the deviation of their own group (`zscore`), so that each
+    group with a difference counts as much as any other.
+    """
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     rewards = [r.reward for r in rollouts if r.reward is not None]
     if len(rollouts) < ENOUGH:
@@ -66,52 +67,11 @@ def advise(groups: list[Group], functions: Sequence[RewardFunction]) -> list[Adv
         *_emitted_tags(groups, functions),
         *_flat_groups(groups),
         *_saturated(rewards),
-        *_dominated(groups, functions),
+        *_dominated(groups, functions, divides),
+        *(_lifted(groups, functions) if divides else []),
         *_length(groups),
     ]
     return found
-
-
-def gold_groups(groups: list[Group]) -> list[Group]:
-    """For each group with a reference answer one whose completions say it, to be scored too.
-
-    How many tokens they have is a guess from how many characters the others have for a token.
-    """
-    known = [r for group in groups for r in group.rollouts if r.ids and r.text]
-    characters = sum(len(r.text) for r in known)
-    per_character = sum(len(r.ids) for r in known) / characters if characters else 0.25
-    found = []
-    for group in groups:
-        answer = group.problem.answer
-        texts = [form.format(answer=answer) for form in GOLD_FORMS] if answer else []
-        numbers = [max(1, round(per_character * len(text))) for text in texts]
-        rollouts = [
-            Rollout([-1] * num, [], text, "stop") for num, text in zip(numbers, texts, strict=True)
-        ]
-        problem = Problem(group.problem.id, group.problem.question, answer, group.problem.row)
-        found.append(Group(problem, group.prompt, [], rollouts))
-    return found
-
-
-def advise_gold(groups: list[Group], gold: list[Group]) -> list[Advice]:
-    """Whether some sampled completion that is wrong is worth more than the reference answer."""
-    worse = []
-    for group, reference in zip(groups, gold, strict=True):
-        best = max((r.reward for r in reference.rollouts if r.reward is not None), default=None)
-        wrong = [r.reward for r in group.rollouts if not r.correct and r.reward is not None]
-        if best is not None and wrong and max(wrong) > best + 1e-9:
-            worse.append((max(wrong), best))
-    if not worse:
-        return []
-    sampled, best = max(worse, key=lambda pair: pair[0] - pair[1])
-    return [
-        Advice(
-            "gold",
-            f"In {len(worse)} of {len(groups)} groups a wrong completion gets more than the "
-            f"reference answer in any usual form, such as {sampled:.3g} against {best:.3g}.",
-            "The policy will find that way: let nothing count as much as being right.",
-        )
-    ]
 
 
 def _silent(abstained: list[bool]) -> list[Advice]:
@@ -179,35 +139,80 @@ def _saturated(rewards: list[float]) -> list[Advice]:
     return []
 
 
-def _dominated(groups: list[Group], functions: Sequence[RewardFunction]) -> list[Advice]:
+def _dominated(
+    groups: list[Group], functions: Sequence[RewardFunction], divides: bool
+) -> list[Advice]:
     """Of the variances within groups of the weighted parts."""
     if len(functions) < 2:
         return []
-    variances = {
-        function.name: sum(
-            float(np.var(parts)) * len(parts) * function.weight**2
-            for group in groups
-            if (
-                parts := [
-                    p for r in group.rollouts if (p := r.parts.get(function.name)) is not None
-                ]
-            )
-        )
-        for function in functions
-    }
-    total = sum(variances.values())
-    name = max(variances, key=lambda one: variances[one])
-    if not total or variances[name] < DOMINATES * total:
+    variances_GF = _variances(groups, functions)
+    totals_G = variances_GF.sum(1)
+    if not totals_G.any():
         return []
-    others = ", ".join(one for one in variances if one != name)
+    if divides:
+        shares_F = (variances_GF[totals_G > 0] / totals_G[totals_G > 0, None]).mean(0)
+    else:
+        shares_F = variances_GF.sum(0) / totals_G.sum()
+    most = int(shares_F.argmax())
+    if shares_F[most] < DOMINATES:
+        return []
+    others = ", ".join(function.name for i, function in enumerate(functions) if i != most)
     return [
         Advice(
             "dominated",
-            f"{name} makes {variances[name] / total:.0%} of what differs within groups; {others} "
-            f"hardly {'matter' if len(variances) > 2 else 'matters'}.",
+            f"{functions[most].name} makes {shares_F[most]:.0%} of what differs within groups; "
+            f"{others} hardly {'matter' if len(functions) > 2 else 'matters'}.",
             f"Raise the weight of {others}, or leave it away.",
         )
     ]
+
+
+def _lifted(groups: list[Group], functions: Sequence[RewardFunction]) -> list[Advice]:
+    """Small parts that decide alone where the largest is equal: divided by the deviation that they
+    make themselves, they count as much there as the largest part does elsewhere."""
+    ranges = [_range(groups, function) for function in functions]
+    most = ranges.index(max(ranges, default=0.0)) if ranges else 0
+    small = [i for i, one in enumerate(ranges) if 0 < one < SMALL * ranges[most]]
+    if not small:
+        return []
+    variances_GF = _variances(groups, functions)
+    differs_G = variances_GF.sum(1) > 0
+    alone_G = differs_G & (np.delete(variances_GF, small, axis=1).sum(1) <= 0)
+    num, of = int(alone_G.sum()), int(differs_G.sum())
+    if num < LIFTED * of:
+        return []
+    names = ", ".join(functions[i].name for i in small)
+    sizes = " and ".join(f"{ranges[i]:.3g}" for i in small)
+    return [
+        Advice(
+            "lifted",
+            f"In {num} of the {of} groups that differ, {names} alone "
+            f"{'makes' if len(small) == 1 else 'make'} the difference. Advantages are divided by "
+            f"their group's deviation, so that {sizes} counts as much there as "
+            f"{ranges[most]:.3g} of {functions[most].name} does elsewhere.",
+            "If it is meant to count less, take an estimator that does not divide (`mean`, as in "
+            f"dr_grpo), or give {names} only to completions that have earned "
+            f"{functions[most].name}.",
+        )
+    ]
+
+
+def _variances(groups: list[Group], functions: Sequence[RewardFunction]) -> Floats:
+    """Of each weighted part within each group, `(groups, functions)`; 0 where it says nothing."""
+    found = np.zeros((len(groups), len(functions)))
+    for g, group in enumerate(groups):
+        for f, function in enumerate(functions):
+            known = [p for r in group.rollouts if (p := r.parts.get(function.name)) is not None]
+            if known and not is_flat([*known]):
+                found[g, f] = float(np.var(known)) * len(known) * function.weight**2
+    return found
+
+
+def _range(groups: list[Group], function: RewardFunction) -> float:
+    """How far apart the weighted values of a part lie."""
+    parts = [r.parts.get(function.name) for group in groups for r in group.rollouts]
+    known = [part for part in parts if part is not None]
+    return abs(function.weight) * (max(known) - min(known)) if known else 0.0
 
 
 def _length(groups: list[Group]) -> list[Advice]:

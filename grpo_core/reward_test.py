@@ -12,7 +12,8 @@ from typing import Any
 from grpo_core.grading import grade
 from grpo_core.reader import RunReader
 from grpo_core.records import Group, Problem, Rollout
-from grpo_core.reward_advice import advise, advise_gold, gold_groups
+from grpo_core.reward_advice import advise
+from grpo_core.reward_gold import advise_gold, gold_groups
 from grpo_core.rewards import RewardFunction
 from grpo_core.sandbox_probe import Protection
 from grpo_core.scorer import Scorer

@@ -80,8 +80,9 @@ def _less_kl(
     """What the KL leaves of the rewards, where the tokens of a group are known."""
     known = kl_PG or [None] * len(rewards_PG)
     sums_PG = [kl or [0.0] * len(R) for kl, R in zip(known, rewards_PG, strict=True)]
-    note = "The KL that this takes off the reward is not in these numbers"
-    notes = [f"{note} where the tokens of a group were not kept."] if None in known else []
+    missing = sum(kl is None for kl in known)
+    said = f"{missing} of {len(known)} groups have kept no tokens: the KL that this takes off the "
+    notes = [f"{said}reward is not in their numbers."] if missing else []
     return advantages.penalise_kl(rewards_PG, sums_PG, coefficient), notes
 
 

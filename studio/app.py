@@ -179,3 +179,5 @@ def _inline_script_hashes() -> list[str]:
 
 # Streamlit warns that no file watcher is installed; we use none.
 logging.getLogger("streamlit.watcher").setLevel(logging.ERROR)
+# … and that there is no server yet when our modules are loaded.
+logging.getLogger("streamlit.runtime.caching").setLevel(logging.ERROR)

@@ -128,7 +128,7 @@ def _mark(step: int, kind: str, tone: str, title: str, text: str, time: float) -
 
 def _mark_of(event: dict[str, Any], shown: dict[str, Any]) -> Mark | None:
     kind, detail = event["kind"], event["detail"]
-    said = (event["step"], shown["tone"], shown["title"], shown["text"], event["time"])
+    said = (shown["step"], shown["tone"], shown["title"], shown["text"], event["time"])
     step, tone, title, text, time = said
     if kind in _ALERTS:
         return _mark(step, "alert", tone, title, text, time)

@@ -36,10 +36,12 @@ def describe(event: dict[str, Any]) -> dict[str, Any] | None:
     kind, detail = event["kind"], event["detail"]
     if kind in _HIDDEN:
         return None
+    # What is asked for is heard before the next step: it comes after the one before.
+    is_between = kind == "status" and isinstance(detail, dict) and "command_id" in detail
     return {
         "id": event["id"],
         "time": event["time"],
-        "step": event["step"],
+        "step": max(0, event["step"] - is_between),
         "kind": kind,
         "title": _TITLES.get(kind, kind),
         "tone": _TONES.get(kind, "plain"),

@@ -71,9 +71,11 @@ def _kl(config: RunConfig) -> str:
     algorithm = config.algorithm
     if not algorithm.kl_coefficient:
         return "Nothing trains on a KL: it is only measured."
-    place = "in the loss" if algorithm.kl_place == "loss" else "off the reward"
     against = _KL_AGAINST[algorithm.kl_reference or "initial"]
-    return f"A KL against {against} counts {algorithm.kl_coefficient:g} times {place}."
+    beta, estimator = f"{algorithm.kl_coefficient:g}", algorithm.kl_estimator
+    if algorithm.kl_place == "reward":
+        return f"{beta} times a KL ({estimator}) against {against} is taken off the reward."
+    return f"The loss holds a KL of its own: {beta} times {estimator} against {against}."
 
 
 def _accuracy(config: RunConfig) -> str:

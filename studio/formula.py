@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from grpo_core.config import RunConfig
 from grpo_core.objective import Objective
 from grpo_core.terms import Numbers, Terms
+from studio.digits import enough, n, near_1, signed
 
 _KL = {
     "k1": "log π − log π_ref",
@@ -106,26 +106,6 @@ def lines_of(
     return [asdict(line) for line in lines]
 
 
-def n(value: float, digits: int = 4) -> str:
-    """A number inside a formula: significant digits, a real minus."""
-    if not np.isfinite(value):
-        return "—"
-    size = abs(value)
-    is_short = size and (size < 1e-3 or size >= 10 ** max(5, digits))
-    text = f"{value:.{max(2, digits - 2)}e}" if is_short else f"{value:.{digits}g}"
-    return text.replace("-", "−")
-
-
-def signed(value: float, digits: int = 4) -> str:
-    """A number after a minus sign."""
-    return f"({n(value, digits)})" if value < 0 else n(value, digits)
-
-
-def _near_1(ratio: float) -> str:
-    """A ratio; some rows clip at ten thousandths."""
-    return n(ratio, 7) if abs(ratio - 1) < 0.01 else n(ratio)
-
-
 def _ratio(objective: Objective, token: Token) -> list[Line]:
     if objective.ratio_level == "none":
         return []
@@ -141,13 +121,17 @@ def _ratio(objective: Objective, token: Token) -> list[Line]:
 
 def comparable(config: RunConfig, own: float | None, others: list[float | None]) -> list[float]:
     """The rewards that make an advantage, `own` first; empty where more than these make it."""
-    algorithm = config.algorithm
-    is_plain = algorithm.truncated != "penalize"
-    is_plain &= algorithm.kl_place != "reward" or not algorithm.kl_coefficient
-    is_plain &= algorithm.multi_objective_aggregation == "sum_then_normalize"
-    if own is None or not is_plain:
+    is_sum = config.algorithm.multi_objective_aggregation == "sum_then_normalize"
+    if own is None or is_shaped(config) or not is_sum:
         return []
     return [own, *(reward for reward in others if reward is not None)]
+
+
+def is_shaped(config: RunConfig) -> bool:
+    """Whether something is taken off the rewards before they are compared."""
+    algorithm = config.algorithm
+    takes_kl = bool(algorithm.kl_place == "reward" and algorithm.kl_coefficient)
+    return takes_kl or algorithm.truncated == "penalize"
 
 
 def advantage_line(
@@ -182,7 +166,7 @@ def advantage_line(
 def _compared(estimator: str, rewards: list[float]) -> str:
     """The formula of an advantage with the rewards of its group, its own first."""
     R = np.array(rewards)
-    digits = _digits(R)
+    digits = enough(R)
     own = n(rewards[0], digits)
     if estimator == "mean":
         return f"{own} − {signed(R.mean(), digits)}"
@@ -193,14 +177,8 @@ def _compared(estimator: str, rewards: list[float]) -> str:
     return ""
 
 
-def _digits(R: NDArray[np.float64]) -> int:
-    """So many that differences between large rewards are seen."""
-    spread, size = float(np.ptp(R)), float(np.abs(R).max())
-    return 4 if spread == 0 else min(15, 4 + max(0, math.ceil(math.log10(size / spread))))
-
-
 def _policy(objective: Objective, token: Token) -> Line:
-    r, A = _near_1(token.ratio), signed(token.advantage)
+    r, A = near_1(token.ratio), signed(token.advantage)
     name, value = "Policy term", -token.policy
     if objective.ratio_level == "none":
         return Line(name, "A log π", f"{A} · {signed(token.logp)}", value)
@@ -224,7 +202,7 @@ def _clipped(objective: Objective, token: Token, r: str, A: str) -> Line:
     assert objective.clip_low is not None and objective.clip_high is not None
     low, high = 1 - objective.clip_low, 1 + objective.clip_high
     held = float(np.clip(token.ratio, low, high))
-    bounded = _near_1(held)
+    bounded = near_1(held)
     formula = f"min(r A, clip(r, {low:.6g}, {high:.6g}) A)"
     numbers = f"min({r} · {A}, {bounded} · {A})"
     note = "beyond the clip: no gradient" if token.clipped else ""

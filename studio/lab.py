@@ -16,7 +16,8 @@ from grpo_core import rewards
 from grpo_core.advantages import is_flat
 from grpo_core.algorithm_config import AlgorithmConfig
 from grpo_core.records import Event, Group
-from grpo_core.reward_advice import Advice, advise, advise_gold, gold_groups
+from grpo_core.reward_advice import Advice, advise
+from grpo_core.reward_gold import advise_gold, gold_groups
 from grpo_core.runs import Run
 from studio import data, groups, lab_numbers, scoring, widgets
 
@@ -185,7 +186,9 @@ def try_out(run: Run, source: Source, functions: list[rewards.RewardFunction]) -
     trial.faults = [_fault(event) for event in scored.faults]
     trial.seconds = scored.seconds
     trial.flat_before, trial.flat_after = _flat(before.rewards_PG), _flat(after.rewards_PG)
-    trial.advice = [*advise(scored.groups, functions), *advise_gold(scored.groups, gold.groups)]
+    divides = algorithm.advantage == "zscore"
+    advice = advise(scored.groups, functions, divides)
+    trial.advice = [*advice, *advise_gold(scored.groups, gold.groups)]
     return trial
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from grpo_core.advantages import Rewards
 from grpo_core.algorithm_config import AlgorithmConfig, objective_of
 from grpo_core.algorithms import ALGORITHMS
 from grpo_core.config import RunConfig
@@ -50,6 +51,8 @@ def story(
     step = Step(reader, place["step"], rollout_id)
     answer: dict[str, Any] = {"token": token, "piece": found[1].pieces[token], "other": None}
     unsure = [_NO_RECIPE] if data.config_of(run) is None else []
+    if formula.is_shaped(config):
+        step.shaped = replay(step.groups, config, {}, kl_for(reader, step.ids, config)).rewards_PG
     answer["own"] = _told(config, numbers, token, step, unsure)
     if row in ALGORITHMS:
         other, changed, notes = _under(reader, config, row, numbers, step)
@@ -74,6 +77,8 @@ class Step:
         flat = [(g, i) for g, ids in enumerate(self.ids.values()) for i in ids]
         self.at = next(at for at, (_, i) in enumerate(flat) if i == rollout_id)
         self.group = self.groups[flat[self.at][0]]
+        self.shaped: Rewards | None = None
+        """What penalties and a KL leave of the rewards, where that was worked out."""
         self._shares = [g for g, _ in flat]
 
     @classmethod
@@ -101,9 +106,17 @@ class Step:
         algorithm = config.algorithm
         counted = [length for length in lengths if length]
         num = len(lengths) if algorithm.aggregation == "dr_grpo" else len(counted)
-        others = [one.reward for one in self.group.rollouts if one is not self.rollout]
-        rewards = formula.comparable(config, self.rollout.reward, others)
-        return formula.Around(rewards, num, sum(counted))
+        return formula.Around(self._compared(config), num, sum(counted))
+
+    def _compared(self, config: RunConfig) -> list[float]:
+        """The rewards that make its advantage, its own first."""
+        at = self.group.rollouts.index(self.rollout)
+        rewards = [one.reward for one in self.group.rollouts]
+        if self.shaped is None:
+            return formula.comparable(config, rewards[at], rewards[:at] + rewards[at + 1 :])
+        left = self.shaped[self.groups.index(self.group)]
+        ordered = [left[at], *left[:at], *left[at + 1 :]]
+        return [one for one in ordered if one is not None] if left[at] is not None else []
 
 
 def _light(row: dict[str, Any]) -> Rollout:
@@ -128,7 +141,8 @@ def _under(
     """The recipe with another row, and the completion's numbers under it."""
     algorithm = AlgorithmConfig.model_validate({"name": row})
     other = config.model_copy(update={"algorithm": algorithm})
-    replayed = replay(step.groups, other, {}, kl_for(reader, step.ids, algorithm))
+    replayed = replay(step.groups, other, {}, kl_for(reader, step.ids, other))
+    step.shaped = replayed.rewards_PG
     notes = list(replayed.notes)
     for group, given in zip(step.groups, replayed.advantages_PG, strict=True):
         for rollout, advantage in zip(group.rollouts, given, strict=True):
@@ -151,9 +165,10 @@ def _under(
 
 
 def kl_for(
-    reader: GroupReader, ids: dict[int, list[int]], algorithm: AlgorithmConfig
+    reader: GroupReader, ids: dict[int, list[int]], config: RunConfig
 ) -> list[list[float] | None] | None:
-    """`kl_of` where the algorithm takes a KL off the reward: it unpacks all tokens of the step."""
+    """`kl_of` where the recipe takes a KL off the reward: it unpacks all tokens of the step."""
+    algorithm = config.algorithm
     takes = algorithm.kl_place == "reward" and algorithm.kl_coefficient
     return kl_of(reader, ids) if takes else None
 

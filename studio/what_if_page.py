@@ -61,7 +61,7 @@ def show(run: Run, group_id: int) -> None:
             changed, weights = _scored(run, step.number, functions), _weights_of(functions)
         changed, weights = _weighted(changed, weights, asked.get("weights", {}), used)
         other = config.model_copy(update={"algorithm": algorithm})
-        kl = groups.read(run, lambda r: token_story.kl_for(r, step.ids, algorithm), None)
+        kl = groups.read(run, lambda r: token_story.kl_for(r, step.ids, other), None)
         replayed = replay(changed, other, weights, kl)
         at = list(step.ids).index(group_id)
         smaller = _smaller(changed[at], replayed.rewards_PG[at], other, asked.get("size"), used)
@@ -102,6 +102,7 @@ def _algorithm(config: RunConfig) -> AlgorithmConfig:
     chosen = was if row == AS_IT_WAS else AlgorithmConfig.model_validate({"name": row})
     estimator = st.selectbox(
         "Advantage", [OF_THE_ROW, *get_args(Advantage)], key=ESTIMATOR, width=220,
+        help=AlgorithmConfig.model_fields["advantage"].description,
     )  # fmt: skip
     if estimator == OF_THE_ROW:
         return chosen
@@ -119,7 +120,11 @@ def _reward(run: Run) -> list[rewards.RewardFunction]:
     own, options = own_rewards.names(), rewards_to_choose()
     if st.session_state.get(REWARD) not in options:
         st.session_state[REWARD] = AS_STORED
-    choice = st.selectbox("Reward", options, key=REWARD, width=240)
+    choice = st.selectbox(
+        "Reward", options, key=REWARD, width=240,
+        help="In the place of all stored rewards. For a mixture, write it in the Reward lab and "
+        "choose its text here.",
+    )  # fmt: skip
     try:
         if choice == AS_STORED:
             return []

@@ -425,7 +425,9 @@ def test_the_same_token_under_every_row(reader: GroupReader, recorded: Run, row:
         assert values["Advantage"] == pytest.approx(
             assign([less], config.algorithm.advantage)[0][3]
         )
-        assert any("were not kept" in note for note in found["notes"]), "other groups have none"
+        assert any("have kept no tokens" in note for note in found["notes"]), (
+            "other groups have none"
+        )
 
 
 def test_the_formula_follows_a_setting_that_was_changed(recorded: Run) -> None:

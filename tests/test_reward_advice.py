@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from grpo_core.records import Group, Problem, Rollout
-from grpo_core.reward_advice import GOLD_FORMS, advise, advise_gold, gold_groups
+from grpo_core.reward_advice import advise
+from grpo_core.reward_gold import GOLD_FORMS, advise_gold, gold_groups
 from grpo_core.rewards import RewardFunction
 from grpo_core.scorer import Scorer
 
@@ -101,6 +102,27 @@ def test_one_part_decides():
     assert one.message == "a makes 96% of what differs within groups; b hardly matters."
     assert kinds(groups, function("a"), function("b", weight=2.0)) == []  # 0.25 of 0.29: 86 %
     assert kinds(groups, function("a")) == []
+
+
+def test_each_group_counts_the_same_where_its_deviation_divides():
+    """Of three groups one differs in `a`, two in `b` alone: shares 100 %, 0 and 0 of `a`."""
+    mixed = [{"a": a, "b": 0.0} for a in (0, 1, 0, 1)]
+    equal = [{"a": 1.0, "b": b} for b in (0.1, 0, 0, 0.1)]
+    groups = [
+        group([p["a"] + p["b"] for p in parts], LENGTHS, parts) for parts in (mixed, equal, equal)
+    ]
+    both = [function("a"), function("b")]
+    (lifted,) = advise(groups, both)
+    assert lifted.kind == "lifted"
+    assert lifted.message == (
+        "In 2 of the 3 groups that differ, b alone makes the difference. Advantages are divided by "
+        "their group's deviation, so that 0.1 counts as much there as 1 of a does elsewhere."
+    )
+    # undivided: variances 1 of `a`, 2 * 0.01 of `b`, which is 98 % and not in the way of `a`
+    (dominated,) = advise(groups, both, divides=False)
+    assert dominated.message == "a makes 98% of what differs within groups; b hardly matters."
+    assert kinds([groups[0]] * 4 + [groups[1]], *both) == [], "1 of 5 groups: now and then is fine"
+    assert kinds(groups, function("a"), function("b", weight=6.0)) == [], "0.6 was meant to count"
 
 
 def test_following_the_length():

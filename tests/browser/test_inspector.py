@@ -115,6 +115,12 @@ def test_the_keyboard_leads_everywhere_and_the_address_follows(tab: Tab) -> None
     hit.wait_for()
     hit.click()
     wait_for(lambda: data(tab, "step") == "40")
+    wait_for(lambda: page.locator(".hits").is_hidden(), 15)  # what was found is not covered
+    at = data(tab, "prompt"), data(tab, "completion")
+    press("]")  # there is no later step
+    press("Escape")
+    wait_for(lambda: page.locator(".inspector input[type=search]").input_value() == "")
+    assert (data(tab, "prompt"), data(tab, "completion")) == at
     assert tab.foreign == [] and [error for error in tab.errors if "404" not in error] == []
     page.go_back()  # off the page, not through every view
     page.wait_for_selector("button.name")

@@ -65,7 +65,7 @@ export class Formula {
     const order = ["Ratio", "Advantage", "Policy term", "KL", "Entropy", "Weight", "Share of the loss", "Gradient"];
     names.sort((a, b) => order.indexOf(a) - order.indexOf(b));
     const cells = [el("span")];
-    sides.forEach(({ row }, index) => cells.push(el("b", { className: "side" }, row, el("span", { className: "faint" }, index ? "  had it been used here" : "  as the update used it"))));
+    sides.forEach(({ row }, index) => cells.push(el("b", { className: "side" }, row, el("span", { className: "faint" }, index ? "  with its own settings, had it been used here" : "  as the update used it"))));
     for (const name of names) {
       cells.push(el("span", { className: "term" }, name));
       for (const { lines } of sides) cells.push(cell(lines.find((line) => line.name === name)));

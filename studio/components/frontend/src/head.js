@@ -1,7 +1,8 @@
 // The status line of a run: badge, progress, what it is doing, and the buttons that steer it.
-import { LIVE, ago, duration, el, setStatus, setText } from "./shared.js";
+import { DONE, LIVE, ago, duration, el, setStatus, setText } from "./shared.js";
 
 const STALLED_S = 60, BUSY_MS = 8000;
+const SOON = { pause: "pauses after this step …", continue: "goes on …", resume: "goes on from its last checkpoint …", stop: "stops after this step …" };
 const ENDED = "The trainer ended without a word: killed, out of memory, or the machine went down. Resume goes on from the last checkpoint.";
 
 export class Head {
@@ -26,8 +27,9 @@ export class Head {
     setStatus(this.status, run.status);
     setText(this.progress, run.num_steps ? `Step ${run.step} of ${run.num_steps}` : `Step ${run.step}`);
     this.fill.style.width = `${run.num_steps ? Math.min(100, (100 * run.step) / run.num_steps) : 0}%`;
-    setText(this.detail, detailOf(run, stepTime));
+    this.stepTime = stepTime;
     this.showButtons(run.status);
+    setText(this.detail, this.busy ? SOON[this.busy.kind] : detailOf(run, stepTime));
     this.alert.dataset.tone = ["failed", "crashed"].includes(run.status) ? "bad" : "warn";
     const text = alertOf(run);
     setText(this.alert, text);
@@ -40,15 +42,17 @@ export class Head {
     setAction(this.stop, "stop");
     if (this.busy && (this.busy.status !== status || Date.now() > this.busy.until)) this.busy = null;
     const waiting = Boolean(this.busy);
-    this.toggle.title = status === "completed" ? "All steps of this run are done. New run starts another one." : "";
+    this.toggle.title = status === "completed" ? DONE : "";
     this.toggle.disabled = waiting || ["starting", "stopping", "completed"].includes(status);
     this.stop.disabled = waiting || !live || status === "stopping";
   }
 
   /** Both buttons rest until the run's status shows that the wish was heard, or some seconds. */
   send(button) {
-    this.busy = { status: this.run?.status, until: Date.now() + BUSY_MS };
+    const kind = button.dataset.kind, patience = Math.max(BUSY_MS, 3000 * (this.stepTime ?? 0));
+    this.busy = { status: this.run?.status, kind, until: Date.now() + patience };
     this.toggle.disabled = this.stop.disabled = true;
+    setText(this.detail, SOON[kind]);
     this.act(button.dataset.kind);
   }
 }

@@ -39,7 +39,7 @@ class Inspector {
     this.card = new PromptCard({ occasion: (step, group) => this.travel.go({ step, group }), unfold: () => this.toggle("whole") });
     this.search = new Search({
       find: (text) => this.find(text), newest: () => this.stock.bounds?.last ?? 0, url: () => this.component.data.url,
-      open: (step, group, rollout) => this.travel.go({ step, group, rollout }),
+      open: (step, group, rollout) => { this.search.panel.hidden = true; this.travel.go({ step, group, rollout }); },
     });
     this.ranking = new Ranking({ completion: (rank) => this.openCompletion(rank), token: (rank, token) => this.openCompletion(rank, token) });
     this.open = new Open({ choose: (token) => this.choose(token), color: (key) => this.color(key), toggle: (name) => this.toggle(name) });
@@ -62,7 +62,7 @@ class Inspector {
 
   keys() {
     return {
-      completion: (by) => this.moveCompletion(by), prompt: (by) => this.travel.movePrompt(by), step: (by) => this.travel.go({ step: (this.travel.wanted?.step ?? this.state.step) + by }),
+      completion: (by) => this.moveCompletion(by), prompt: (by) => this.travel.movePrompt(by), step: (by) => this.travel.moveStep(by),
       jump: (kind, back) => this.travel.jump(kind, back), toggle: (name) => this.toggle(name), color: (index) => this.color(CHANNELS[index].key),
       token: (by) => this.moveToken(by), pass: () => this.nextPass(), row: () => this.nextRow(),
       search: () => this.search.input.focus(), copy: () => this.copy(), help: () => { this.help.hidden = !this.help.hidden; },
@@ -187,6 +187,7 @@ class Inspector {
     if (!trace && token !== null) return;
     const at = token === null ? null : Math.max(0, Math.min(trace.pieces.length - 1, token));
     this.set({ token: at, diff: false });
+    if (at !== null && this.state.fold && !this.open.text.spanOf(at)) this.set({ fold: false });
     if (at !== null) this.open.text.choose(at);
   }
 
@@ -224,6 +225,7 @@ class Inspector {
     const first = rollouts.find(fits);
     if (first && !fits(this.rollout())) await this.openCompletion(first.rank);
     else this.show();
+    if (!first) this.travel.nearestThatFits();
   }
 
   /** A sentence in place of nothing; for `ms` where it is a passing one. */
@@ -238,6 +240,7 @@ class Inspector {
     if (!this.help.hidden) this.help.hidden = true;
     else if (!this.search.panel.hidden) this.search.panel.hidden = true;
     else if (this.state.token !== null) this.choose(null);
+    else if (this.state.find) { this.search.set(""); this.search.changed(); }
     else return false;
     return true;
   }

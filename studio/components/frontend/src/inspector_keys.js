@@ -6,7 +6,7 @@ const HELP = [
   ["j  k", "next, previous completion"], ["J  K", "next, previous prompt"], ["[  ]", "previous, next step"],
   ["n  N", "next, previous step with signal"], ["m  M", "next, previous drop of the reward"], ["1 … 6", "colour tokens; again: none"],
   ["←  →", "the token before, after"], ["p", "its next pass of the update"], ["o", "the next algorithm beside it"], ["f", "fold the thought"], ["d", "diff to the best"], ["v", "the whole prompt"],
-  ["/", "search"], ["x", "next filter"], ["y", "copy a link to this view"], ["Esc", "close the token, the search"], ["?", "this card"],
+  ["/", "search"], ["x", "next filter"], ["y", "copy a link to this view"], ["Esc", "close the token, end the search"], ["?", "this card"],
 ];
 
 /** `act` has one method for each key; returns a function that ends it. */

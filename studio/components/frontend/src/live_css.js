@@ -37,7 +37,7 @@ export const LIVE_CSS = `
 .search input { font: inherit; color: inherit; width: 172px; padding: 3px 9px; border: 1px solid var(--line); background: var(--panel);
   border-radius: var(--st-button-radius); }
 .search input[aria-invalid=true] { border-color: var(--st-red-color); }
-.search .wrong { position: absolute; top: 100%; left: 2px; color: var(--st-red-text-color); font-size: 11.5px; white-space: nowrap; background: var(--panel); }
+.search .wrong { position: absolute; top: calc(100% + 3px); left: 2px; color: var(--st-red-text-color); font-size: 11.5px; white-space: nowrap; background: var(--panel); }
 .smoothing { display: inline-flex; align-items: center; gap: 8px; }
 .smoothing .num { min-width: 2.2em; }
 .smoothing input { appearance: none; background: none; width: 110px; height: 16px; margin: 0; cursor: pointer; }
@@ -72,7 +72,7 @@ export const LIVE_CSS = `
 .legend .label { overflow: hidden; text-overflow: ellipsis; max-width: 150px; }
 .legend b { color: var(--st-text-color); font-weight: 600; }
 .rest { padding: 0 6px; font-size: 11.5px; line-height: 1.5; }
-.menu { position: absolute; top: 32px; right: 8px; z-index: 3; padding: 0 8px; line-height: 20px; height: 22px; opacity: 0; }
+.menu { position: absolute; top: 33px; right: 8px; z-index: 3; padding: 0 8px; line-height: 12px; height: 16px; border-radius: 5px; opacity: 0; }
 .card:hover .menu, .card:focus-within .menu, .menu[aria-expanded=true] { opacity: 1; }
 @media (hover: none) { .menu { opacity: .7; } }
 .dot { width: 10px; height: 8px; border-radius: 2px; flex: none; }

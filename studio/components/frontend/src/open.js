@@ -72,12 +72,13 @@ export class Open {
   }
 }
 
-function aboutOf({ rollout, trace, state }, channel, isDiff) {
+function aboutOf({ rollout, trace, pass, state }, channel, isDiff) {
   if (isDiff) return "Green: only here. Struck out: only in the best completion.";
   if (!rollout.traced) return "The tokens of this completion were not kept. They are for the first groups of a step with signal, as many as store.token_groups says.";
   if (!trace) return "";
-  if (channel && state.pass !== null && trace.passes.length > 1) return `${channel.about} Pass ${state.pass + 1}; the strips show the last one.`;
-  return channel ? channel.about : "Hover a token for its numbers, click it to see it in the objective.";
+  const clipped = trace.passes[pass].clipped.some(Boolean) && channel?.key !== "ratio" ? " Underlined: beyond the clip." : "";
+  if (channel && state.pass !== null && trace.passes.length > 1) return `${channel.about}${clipped} Pass ${state.pass + 1}; the strips show the last one.`;
+  return channel ? channel.about + clipped : "Hover a token for its numbers, click it to see it in the objective.";
 }
 
 function factsOf(rollout) {

@@ -1,5 +1,5 @@
 // The table of runs: polls /api/runs, keeps one row per run, sends {kind, run} on a click.
-import { BASE_CSS, LIVE, ago, el, format, getJson, mountOnce, poll, setStatus, setText } from "./shared.js";
+import { BASE_CSS, DONE, LIVE, ago, el, format, getJson, mountOnce, poll, setStatus, setText } from "./shared.js";
 
 const CSS = `
 .wrap { overflow-x: auto; border: 1px solid var(--line); border-radius: var(--st-base-radius); }
@@ -121,6 +121,7 @@ function fill(row, run) {
   row.end.classList.toggle("danger", true);
   const waiting = Date.now() < row.busyUntil && run.status === row.busyStatus;
   row.toggle.disabled = waiting || run.status === "starting" || run.status === "stopping" || run.status === "completed";
+  row.toggle.title = run.status === "completed" ? DONE : "";
   row.end.disabled = waiting || run.status === "stopping";
 }
 

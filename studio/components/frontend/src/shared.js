@@ -48,6 +48,7 @@ button.danger:hover:not(:disabled) { border-color: var(--st-red-color); color: v
   background: var(--st-orange-background-color); }
 `;
 
+export const DONE = "All steps of this run are done. New run starts another one.";
 export const LIVE = ["starting", "running", "paused", "stopping"];
 const TONES = {
   starting: "live", running: "live", paused: "warn", stopping: "warn",

@@ -19,10 +19,12 @@ export class Tiles {
       const isOld = !isFirst && run.lastStepOf(spec.name) < run.lastStepOf("time/step_s");
       setText(value, format(isOld ? null : run.last(spec.name), spec.format));
       const old = isFirst ? run.first(spec.name) : run.last(spec.name, BACK);
-      const label = isFirst ? "at the start" : `${BACK} steps ago`;
+      const at = run.lastStepOf(spec.name);
+      const label = isFirst ? `step ${at}; at the start` : `${BACK} steps ago`;
       // Rewards of two versions do not compare.
       const changed = spec.name.startsWith("reward/") ? run.changes().findLast((step) => step > run.lastStepOf(spec.name) - BACK) : undefined;
-      if (changed !== undefined) setText(note, `other reward since step ${changed}`);
+      if (isFirst && at === 0) setText(note, "measured at step 0");
+      else if (changed !== undefined) setText(note, `other reward since step ${changed}`);
       else setText(note, old === null ? "\u00a0" : `${label}: ${format(old, spec.format)}`);
     }
   }

@@ -19,6 +19,7 @@ export class Travel {
 
   loadRibbon() {
     this.ribbonAt = Date.now();
+    this.ribbonEnd = this.host.stock.bounds?.last;
     this.host.steps.load(this.host.component.data.url);
   }
 
@@ -39,7 +40,7 @@ export class Travel {
     else if (this.waiting) this.enter(this.waiting);
     else if (state.follow && bounds.last !== state.step) this.go({ step: bounds.last, ...here });
     else if (state.step !== null) this.host.steps.show(bounds, state.step, state.follow);
-    if (before?.last !== bounds.last && Date.now() - this.ribbonAt > RIBBON_MS) this.loadRibbon();
+    if (this.ribbonEnd !== bounds.last && Date.now() - this.ribbonAt > RIBBON_MS) this.loadRibbon();
   }
 
   /** Open what an address names, as far as it is there. */
@@ -100,6 +101,13 @@ export class Travel {
     await this.host.openCompletion(Math.max(1, Math.min(rank ?? 1, group.rollouts.length)), to.token ?? null);
   }
 
+  /** A step on or back; at the end one stays where one is. */
+  moveStep(by) {
+    const { bounds } = this.host.stock;
+    const step = (this.wanted?.step ?? this.host.state.step) + by;
+    return bounds && step >= bounds.first && step <= bounds.last ? this.go({ step }) : false;
+  }
+
   movePrompt(by) {
     const { wanted } = this, { stock, state } = this.host;
     const fits = FILTERS.find(({ key }) => key === state.only)?.group ?? (() => true);
@@ -108,6 +116,15 @@ export class Travel {
       if (fits(stock.groups[index])) return this.go({ step: state.step, prompt: index + 1, reuse: true });
     }
     return null;
+  }
+
+  /** The first prompt after this one that a filter leaves, or of all; none where it leaves none. */
+  nearestThatFits() {
+    const { stock, state } = this.host;
+    const fits = FILTERS.find(({ key }) => key === state.only)?.group ?? (() => true);
+    const after = stock.groups.findIndex((group, index) => index >= state.prompt && fits(group));
+    const index = after >= 0 ? after : stock.groups.findIndex(fits);
+    if (index >= 0 && index !== state.prompt - 1) this.go({ step: state.step, prompt: index + 1, reuse: true });
   }
 
   async jump(kind, back) {
