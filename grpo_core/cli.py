@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from grpo_core import cli_look, cli_rewards, trust
+from grpo_core import cli_grade, cli_look, cli_rewards, trust
 from grpo_core.cli_options import (
     RUNS,
     RunName,
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_look.app)
 app.add_typer(cli_rewards.app)
+app.add_typer(cli_grade.app)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Greedy accuracy on held-out problems, through the same prompts, engine and grader as training."""
+"""Greedy accuracy on held-out problems, through the same prompts, engine and judge as training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import fmean
 from grpo_core.config import RunConfig
 from grpo_core.engine import Engine, Sampling
 from grpo_core.generate import sample
-from grpo_core.grading import grade
+from grpo_core.judge import Judge, mark
 from grpo_core.policy import Policy
 from grpo_core.records import EvalResult, Problem
 from grpo_core.team import Team
@@ -23,9 +23,10 @@ def evaluate(
     config: RunConfig,
     problems: Sequence[Problem],
     step: int,
+    judge: Judge,
     team: Team = ALONE,
 ) -> EvalResult:
-    """Answer every problem once, greedily, and count what the grader accepts. Each process of the
+    """Answer every problem once, greedily, and count what the judge accepts. Each process of the
     team answers its share."""
     started = time.perf_counter()
     sampling = Sampling(config.rollout.max_new_tokens, greedy=True)
@@ -34,10 +35,11 @@ def evaluate(
     answered: list[tuple[bool, int, bool]] = []
     for start in range(share.start, share.stop, size):
         part = problems[start : min(start + size, share.stop)]
-        for group in sample(engine, policy, config.data, part, 1, sampling, seed=0):
+        groups = sample(engine, policy, config.data, part, 1, sampling, seed=0)
+        mark(groups, judge)
+        for group in groups:
             (one,) = group.rollouts
-            is_correct = grade(one.text, group.problem.answer)
-            answered.append((is_correct, len(one.ids), one.finish == "length"))
+            answered.append((bool(one.correct), len(one.ids), one.finish == "length"))
     answered = team.gather(answered)
     correct, lengths, truncated = zip(*answered, strict=True)
     return EvalResult(

@@ -14,7 +14,6 @@ from grpo_core.prepare import prepare
 from grpo_core.recipe import load_recipe, parse_config
 from grpo_core.records import Group
 from grpo_core.runs import Run
-from grpo_core.tasks import Task
 from grpo_core.worker import derive_seed
 
 log = logging.getLogger("grpo_core")
@@ -38,8 +37,7 @@ def sample_run(run: Run, num_problems: int | None, group_size: int | None, seed:
     """
     path, config = _newest(run)
     prepared = prepare(config, path / "model" if path else None)
-    different = {problem.question: problem for problem in prepared.task.train}
-    task = Task(list(different.values()), prepared.task.held_out)
+    task = prepared.task
     num = num_problems or min(config.rollout.prompts_per_step, len(task.train))
     if num > len(task.train):
         raise ValueError(

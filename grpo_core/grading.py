@@ -32,7 +32,7 @@ _ASCII |= dict.fromkeys((0x2010, 0x2011, 0x2013, 0x2212), ord("-"))
 # Repeats are bounded wherever patterns could overlap.
 _DECIMAL = r"(?:\d{1,3}(?:,\d{3}){1,12}(?!\d)|\d+)(?:\.\d+)?"
 _WRITTEN_NUMBER = re.compile(
-    r"(?:(?<![\w)\]}])-)?(?:[$€£¥]-?)?"
+    r"(?:(?:(?<![\w)\]}])|(?<=[一-鿿]))-)?(?:[$€£¥]-?)?"
     r"(?:\\[dt]?frac\{\d{1,20}\}\{\d{1,20}\}|\d{0,9}[¼-¾⅐-⅞]|\d{1,9} \d{1,9}/\d{1,9}"
     rf"|{_DECIMAL}(?:\s?/\s?{_DECIMAL})?|\.\d+)\s?%?"
 )
@@ -74,11 +74,12 @@ def _in_answer_tag(text: str) -> str | None:
             inner, start = text[start : tag.start()], None
     if inner is None:
         return None
-    return _in_box(inner) or _after_phrase(inner) or inner
+    return last_box(inner) or _after_phrase(inner) or inner
 
 
-def _in_box(text: str) -> str | None:
-    """One pass with a stack, so that thousands of nested boxes stay linear."""
+def last_box(text: str) -> str | None:
+    r"""What stands in the last `\boxed{…}`, or after the last `\boxed ` without braces; None
+    without either. One pass with a stack, so that thousands of nested boxes stay linear."""
     opened: list[int] = []  # where a box's content begins, -1 for any other brace
     begin, end = -1, -1
     for brace in _BRACE.finditer(text):
@@ -131,7 +132,7 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 _RULES = (
     ("answer_tag", _in_answer_tag),
-    ("boxed", _in_box),
+    ("boxed", last_box),
     ("hashes", _after_hashes),
     ("phrase", _after_phrase),
     ("bare_number", _whole_text),
@@ -188,6 +189,28 @@ def equivalent(given: str, gold: str) -> bool:
     if left is not None or right is not None:
         return left == right
     return bool(_plain(given)) and _plain(given) == _plain(gold)
+
+
+_MATHEMATICS = re.compile(r"[\\^√π∛!]|sqrt|log|ln|exp|sin|cos|tan|pi")
+"""Without any of it, what is no number is none."""
+_UNDONE = re.compile(r"(?:\\(?:cdot|times|div|left|right)|[\d\s.,+\-−*/×÷·:()=])*")
+
+
+def decide(given: str, gold: str) -> bool | None:
+    """The verdict on two short answers where no algebra is needed, None where it is.
+
+    Arithmetic that is left undone is no answer where a number is asked for: who is asked for 8 · 2
+    and says 8 · 2 has not said 16.
+    """
+    if equivalent(given, gold):
+        return True
+    if max(len(given), len(gold)) > MAX_ANSWER:
+        return False
+    if number(gold) is None:
+        return None
+    if number(given) is not None or not _MATHEMATICS.search(given):
+        return False
+    return False if _UNDONE.fullmatch(given) else None
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from grpo_core.grading import grade
+from grpo_core.judge import Judge, mark
 from grpo_core.reader import RunReader
 from grpo_core.records import Group, Problem, Rollout
 from grpo_core.reward_advice import advise
@@ -84,9 +84,9 @@ def read_groups(path: Path, most: int | None = None) -> list[Group]:
         gold = "" if answer is None else str(answer)
         problem = Problem(str(len(groups)), question, gold, columns)
         rollouts = [Rollout(ids, [], text, "stop") for _, _, text, ids in members]
-        for rollout in rollouts:
-            rollout.correct = bool(problem.answer) and grade(rollout.text, problem.answer)
         groups.append(Group(problem, prompt, [], rollouts))
+    with Judge() as judge:
+        mark(groups, judge)
     return groups
 
 

@@ -26,16 +26,14 @@ def grade(text: str, gold: str) -> bool:
 def equal(given: str, gold: str) -> bool:
     """Whether two short answers, in LaTeX or plain, say the same.
 
-    What `grading.equivalent` can decide stays decided: two numbers are compared exactly, and equal
-    texts are equal. The rest is compared by math-verify: expressions that simplify to the same,
-    sets, intervals, matrices, equations (https://github.com/huggingface/Math-Verify).
+    What `grading.decide` can decide stays decided: two numbers are compared exactly, equal texts
+    are equal, and arithmetic left undone is no number. The rest is compared by math-verify:
+    expressions that simplify to the same, sets, intervals, matrices, equations
+    (https://github.com/huggingface/Math-Verify).
     """
-    if grading.equivalent(given, gold):
-        return True
-    if grading.number(given) is not None and grading.number(gold) is not None:
-        return False
-    if max(len(given), len(gold)) > grading.MAX_ANSWER:
-        return False
+    verdict = grading.decide(given, gold)
+    if verdict is not None:
+        return verdict
     # its own timeouts work in a main thread only, and turn what took too long into a wrong answer
     wanted, found = (
         parse(f"${text}$", _FORMS, parsing_timeout=None, raise_on_error=False)

@@ -1,6 +1,7 @@
-"""Data sets as problems: the bundled arithmetic, GSM8K, and files a user brings.
+"""Data sets as problems: the bundled arithmetic, GSM8K, MATH, CMATH, and files a user brings.
 
-Training and held-out problems never share a question. `draw(step)` is a function of the seed and
+Training and held-out problems never share a question, and none stands there twice; what is left out
+is said. `draw(step)` is a function of the seed and
 the step alone, so a resumed run sees the prompts it would have seen. No torch; `datasets` and
 `pyarrow` are imported only where a hub data set or a Parquet file is read.
 """
@@ -18,9 +19,12 @@ from typing import Any
 
 from grpo_core import arithmetic
 from grpo_core.config import DataConfig
+from grpo_core.gold import gold_of, is_missing
 from grpo_core.records import Problem
 
 NUM_ARITHMETIC_PROBLEMS = 8000
+MAX_NAMED = 3
+"""Rows that a note names."""
 _SUFFIXES = (".jsonl", ".csv", ".parquet")
 _MAX_LINE = 10_000_000
 
@@ -31,6 +35,8 @@ class Task:
 
     train: Sequence[Problem]
     held_out: Sequence[Problem]
+    notes: tuple[str, ...] = ()
+    """What was left out, and why; one sentence each."""
 
     def draw(self, step: int, num: int, seed: int) -> list[Problem]:
         """The problems of a step: pass after pass over the data, each in its own seeded order."""
@@ -52,20 +58,20 @@ def load_task(config: DataConfig, num_held_out: int) -> Task:
             _arithmetic("train", NUM_ARITHMETIC_PROBLEMS), _arithmetic("eval", num_held_out)
         )
     train_rows, held_out_rows = _read_splits(config)
-    train = list(_problems(train_rows, config, "train"))
+    notes: list[str] = []
+    train = _problems(train_rows, config, "train", notes)
     if held_out_rows is not None:
-        held_out = list(_problems(held_out_rows, config, "test"))
+        held_out = _problems(held_out_rows, config, "test", notes)
     else:
         train, held_out = _hold_out(train, num_held_out)
-    questions = {problem.question for problem in held_out}
-    train = [problem for problem in train if problem.question not in questions]
+    train = _without_held_out(train, held_out, notes)
     if not train or not held_out:
         what = "training" if not train else "held-out"
         raise ValueError(
             f"data: no {what} problems are left; the file is empty, too small to hold problems "
             "out, or training and held-out questions are the same"
         )
-    return Task(train, held_out[:num_held_out])
+    return Task(train, held_out[:num_held_out], tuple(notes))
 
 
 def _arithmetic(split: arithmetic.Split, num: int) -> list[Problem]:
@@ -92,32 +98,66 @@ def _hold_out(problems: list[Problem], num: int) -> tuple[list[Problem], list[Pr
 # --- rows to problems ----------------------------------------------------------------------------
 
 
-def _problems(rows: Iterable[dict[str, Any]], config: DataConfig, split: str) -> Iterable[Problem]:
+def _problems(
+    rows: Iterable[dict[str, Any]], config: DataConfig, split: str, notes: list[str]
+) -> list[Problem]:
+    """Each question once. A row without question or reference answer is left out and noted; where
+    no row has any, ValueError says what is missing."""
+    found: dict[str, Problem] = {}
+    lost: list[str] = []
+    twice = number = 0
     for number, row in enumerate(rows, start=1):
-        for column in (config.question_column, config.answer_column):
-            if row.get(column) is None:
-                raise ValueError(
-                    f"data: row {number} of {split} has no column {column!r} (there: "
-                    f"{', '.join(map(str, row)) or 'nothing'}); set data.question_column and "
-                    "data.answer_column"
-                )
-        question = str(row[config.question_column])
-        answer = str(row[config.answer_column])
-        if config.task == "gsm8k":
-            row = {**row, "solution": answer}
-            answer = _gsm8k_gold(answer, number, split)
-        yield Problem(f"{split}-{number}", question, answer, row)
+        try:
+            problem = _problem(row, config, f"{split}-{number}")
+        except ValueError as error:
+            lost.append(f"row {number}: {error}")
+            continue
+        key = _alike(problem.question)
+        twice += key in found
+        found.setdefault(key, problem)
+    if lost and not found:
+        raise ValueError(f"data: no row of {split} can be used; {lost[0]}")
+    if lost:
+        shown = "; ".join(lost[:MAX_NAMED]) + (" …" if len(lost) > MAX_NAMED else "")
+        notes.append(f"{len(lost):,} of {number:,} rows of {split} are left out ({shown})")
+    if twice:
+        notes.append(f"{twice:,} questions of {split} stand there before and are left out")
+    return list(found.values())
 
 
-def _gsm8k_gold(solution: str, number: int, split: str) -> str:
-    """The integer after `####`, without thousands commas."""
-    _, mark, gold = solution.rpartition("####")
-    if not mark or not gold.strip():
-        raise ValueError(
-            f"data: row {number} of {split} has no '#### <answer>' in its solution; "
-            "use task: file for data whose answers stand alone"
+def _problem(row: dict[str, Any], config: DataConfig, name: str) -> Problem:
+    for column in (config.question_column, config.answer_column):
+        if column not in row:
+            raise ValueError(
+                f"there is no column {column!r} (there: {', '.join(map(str, row)) or 'nothing'}); "
+                "set data.question_column and data.answer_column"
+            )
+    question, written = row[config.question_column], row[config.answer_column]
+    if is_missing(question) or not str(question).strip():
+        raise ValueError(f"{config.question_column!r} is empty")
+    answer = gold_of(config.task, written)
+    if config.task in ("gsm8k", "math"):
+        row = {**row, "solution": written}
+    return Problem(name, str(question), answer, row)
+
+
+def _alike(question: str) -> str:
+    """Questions that differ in case and white space alone are one."""
+    return " ".join(question.split()).casefold()
+
+
+def _without_held_out(
+    train: list[Problem], held_out: list[Problem], notes: list[str]
+) -> list[Problem]:
+    """Training problems that are not asked in an evaluation."""
+    asked = {_alike(problem.question) for problem in held_out}
+    kept = [problem for problem in train if _alike(problem.question) not in asked]
+    if len(kept) < len(train):
+        notes.append(
+            f"{len(train) - len(kept):,} training questions are held-out ones as well and are left "
+            "out of training"
         )
-    return gold.strip().replace(",", "")
+    return kept
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -170,6 +210,10 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
         for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE), ""), start=1):
             if not line.strip():
                 continue
+            if len(line) == _MAX_LINE:
+                raise ValueError(
+                    f"data.path: {path.name}: line {number} is longer than {_MAX_LINE:,} characters"
+                )
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):

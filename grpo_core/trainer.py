@@ -163,6 +163,8 @@ class Trainer:
             self.journal.event("notice", message=protection.sentence)
         if self.worker.engine.notice and self.config.model.engine in ("auto", "static"):
             self.journal.event("notice", message=self.worker.engine.notice)
+        for note in self.worker.task.notes:
+            self.journal.event("notice", message=note)
         if training := slow_training(model):
             self.journal.event("notice", message=training)
         if self.journal.writer.attempt == 1:

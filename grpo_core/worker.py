@@ -20,7 +20,7 @@ from grpo_core.credit import assign_credit
 from grpo_core.engine import Engine, Sampling
 from grpo_core.evaluate import evaluate
 from grpo_core.generate import sample
-from grpo_core.grading import grade
+from grpo_core.judge import Judge, mark
 from grpo_core.learner import make_learner
 from grpo_core.metrics import describe, memory_gb
 from grpo_core.prepare import Prepared
@@ -57,6 +57,7 @@ class Worker:
         self.sandbox = prepared.config.sandbox
         self.functions = functions
         self.scorer = self._new_scorer()
+        self.judge = Judge(is_patient=False, die_with_parent=True)
         tokenizer = self.policy.tokenizer
         self.piece = functools.cache(lambda token: str(tokenizer.decode([token])))
 
@@ -74,8 +75,9 @@ class Worker:
         return Scorer(self.functions, self.sandbox.timeout_s, self.sandbox.num_workers)
 
     def close(self) -> None:
-        """End the reward workers."""
+        """End the workers of rewards and judge."""
         self.scorer.close()
+        self.judge.close()
 
     def step(self, step: int, config: RunConfig, phase: Callable[[str], None]) -> Step:
         """One whole step; `phase` hears what is done next."""
@@ -157,9 +159,7 @@ class Worker:
         clock = time.perf_counter()
         phase("reward")
         events += self.team.gather(full + self.scorer.score(groups, step))
-        for group in groups:
-            for one in group.rollouts:
-                one.correct = grade(one.text, group.problem.answer)
+        mark(groups, self.judge)
         groups = self.team.gather(groups)
         timing["time/reward_s"] += time.perf_counter() - clock
         return groups
@@ -198,7 +198,7 @@ class Worker:
     def evaluate(self, step: int, config: RunConfig) -> EvalResult:
         """Held-out accuracy now."""
         problems = self.task.held_out
-        return evaluate(self.engine, self.policy, config, problems, step, self.team)
+        return evaluate(self.engine, self.policy, config, problems, step, self.judge, self.team)
 
 
 def fewer_rows(engine: Engine) -> Event:

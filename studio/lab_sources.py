@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from grpo_core.grading import grade
+from grpo_core.judge import Judge, mark
 from grpo_core.records import Group, Problem, Rollout
 from grpo_core.reward_test import read_groups
 from grpo_core.runs import Run
@@ -135,8 +135,10 @@ def _by_hand(run: Run, prompt: str, answer: str, texts: str) -> Source:
         for part in parts:
             text = "\n".join(part)
             rollouts.append(Rollout([-1] * round(len(text) / 4), [], text, "stop"))
-            rollouts[-1].correct = bool(answer) and grade(text, answer)
-        return Loaded([Group(problem, prompt, [], rollouts)])
+        groups = [Group(problem, prompt, [], rollouts)]
+        with Judge() as judge:
+            mark(groups, judge)
+        return Loaded(groups)
 
     return Source((HAND, run.name, prompt, answer, texts), load)
 

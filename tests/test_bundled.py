@@ -17,6 +17,7 @@ from grpo_core.config import DataConfig
 from grpo_core.engine import Sampling, make_engine
 from grpo_core.evaluate import evaluate
 from grpo_core.generate import sample
+from grpo_core.judge import Judge
 from grpo_core.policy import load_policy
 from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe
@@ -74,7 +75,8 @@ def test_the_base_is_often_wrong_in_one_go_and_nearly_always_right_when_it_think
     engine = make_engine(policy.model, policy.eos_ids)
     config = load_recipe(find_recipe("bundled"))
     task = load_task(config.data, 400)
-    greedy = evaluate(engine, policy, config, task.held_out, 0)
+    with Judge() as judge:
+        greedy = evaluate(engine, policy, config, task.held_out, 0, judge)
     assert 0.30 <= greedy.accuracy <= 0.45
     groups = sample(
         engine, policy, DataConfig(), task.held_out, 4, Sampling(config.rollout.max_new_tokens), 1

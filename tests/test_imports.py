@@ -24,7 +24,9 @@ LIGHT = {
     "traces": {"records"},
     "runs": set(),
     "recipe": {"algorithms", "config", "sections"},
-    "tasks": {"arithmetic", "config", "records"},
+    "gold": {"grading"},
+    "intervals": set(),
+    "tasks": {"arithmetic", "config", "gold", "records"},
     "rewards": {"assets", "config"},
     "programs": set(),
     "sandbox_worker": set(),
@@ -38,6 +40,8 @@ LIGHT = {
     "sandbox_process": {"programs", "records", "sandbox_child", "sandbox_programs"},
     "sandbox_calls": {"sandbox_process"},
     "sandbox": {"sandbox_calls", "sandbox_child", "sandbox_process"},
+    "judge": {"grading", "records", "sandbox", "sandbox_process"},
+    "recorded": {"config", "gold", "intervals", "judge", "tasks"},
     "sandbox_probe": {"sandbox", "sandbox_process"},
     "sandbox_seatbelt": set(),
     "scorer": {"records", "rewards", "sandbox", "sandbox_process"},
@@ -45,7 +49,7 @@ LIGHT = {
     "reward_gold": {"records", "reward_advice"},
     "reward_test": {
         *(
-            "grading",
+            "judge",
             "reader",
             "records",
             "reward_advice",

@@ -92,8 +92,13 @@ def test_csv_and_parquet_give_the_same_problems(tmp_path):
         ("d.jsonl", b"", "has no rows"),
         ("d.jsonl", b'{"question": "\xff"}\n', "is not UTF-8"),
         ("d.jsonl", b"[" * 200_000, "line 1 is not JSON"),
-        ("d.jsonl", b'{"q": "a", "answer": "1"}\n', "has no column 'question' (there: q, answer)"),
-        ("d.jsonl", b'{"question": "a", "answer": null}\n', "has no column 'answer'"),
+        (
+            "d.jsonl",
+            b'{"q": "a", "answer": "1"}\n',
+            "there is no column 'question' (there: q, answer)",
+        ),
+        ("d.jsonl", b'{"question": "a", "answer": null}\n', "row 1: there is no reference answer"),
+        ("d.jsonl", b"x" * 10_000_001, "line 1 is longer than 10,000,000 characters"),
         ("d.csv", b"question,answer\na,1,2\n", "row 2 has more cells than the header"),
         ("d.parquet", b"PAR1 but no", "is not a readable Parquet file"),
         ("d.txt", b"hello", "expected a .jsonl, .csv or .parquet file"),
@@ -105,6 +110,56 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path, name, content, messag
     with pytest.raises(ValueError) as caught:
         load_task(file_config(tmp_path / name), 10)
     assert message in str(caught.value)
+
+
+def test_what_cannot_be_used_is_left_out_and_said(tmp_path):
+    rows = [
+        {"problem": "1 + 1?", "solution": r"\boxed{2}", "level": "Level 1"},
+        {"problem": "empty", "solution": r"\boxed{}"},
+        {"problem": None, "solution": r"\boxed{2}"},
+        {"problem": "  1 +  1? ", "solution": r"\boxed{2}"},
+        {"problem": "no gold", "solution": float("nan")},
+        {"problem": "2 + 2?", "solution": "It is $\\boxed 4$."},
+        {"problem": "WHAT is 3?", "solution": r"\boxed{1}, no: \boxed{\frac{6}{2}}"},
+    ]
+    test = [{"problem": "What is  3?", "solution": r"\boxed{3}"}]
+    (tmp_path / "d").mkdir()
+    write_jsonl(tmp_path / "d" / "train.jsonl", rows)
+    write_jsonl(tmp_path / "d" / "test.jsonl", test)
+    task = load_task(DataConfig(task="math", path=str(tmp_path / "d")), 10)
+    assert [(p.id, p.answer) for p in task.train] == [("train-1", "2"), ("train-6", "4")]
+    assert [p.answer for p in task.held_out] == ["3"]
+    assert task.train[0].row["level"] == "Level 1" and task.train[0].row["solution"]
+    assert task.notes == (
+        "3 of 7 rows of train are left out (row 2: the solution's box is empty; row 3: 'problem' "
+        "is empty; row 5: there is no reference answer)",
+        "1 questions of train stand there before and are left out",
+        "1 training questions are held-out ones as well and are left out of training",
+    )
+
+
+def test_real_cmath_has_its_published_size(real_data, tmp_path):
+    path, held_out = (str(real_data / "cmath" / f"{name}.jsonl") for name in ("validation", "test"))
+    task = load_task(DataConfig(task="cmath", path=path, eval_path=held_out), 2000)
+    said = " ".join(task.notes)
+    assert len(task.held_out) + len(task.train) > 1650, said
+    assert task.held_out[0].row.keys() >= {"grade", "reasoning_step", "num_digits"}
+
+
+@pytest.mark.parametrize("name", ["math", "cmath", "file"])
+def test_a_task_that_needs_a_file_says_so(name):
+    with pytest.raises(ValueError, match=f"path is needed with task: {name}"):
+        DataConfig(task=name)
+
+
+def test_columns_are_the_tasks_own_unless_others_are_named():
+    def of(**given):
+        config = DataConfig(path="x", **given)
+        return f"{config.question_column} {config.answer_column}"
+
+    assert of(task="math") == "problem solution" and of(task="cmath") == "question golden"
+    assert of(task="gsm8k") == of(task="file") == "question answer"
+    assert of(task="math", question_column="q") == "q solution"
 
 
 def test_a_missing_file_and_a_pipe_are_refused_without_waiting(tmp_path):
