@@ -30,13 +30,13 @@ def grade(
         str | None, typer.Option(help="Column with the answer; the task's if not said.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(help="Seconds for an answer that takes algebra.", min=0.01)
+        float, typer.Option(help="Seconds for an answer that takes algebra.", min=0.01, max=600)
     ] = 2.0,
     as_json: AsJson = False,
 ) -> None:
     """Judge recorded completions, with the judge of training and evaluation."""
     recorded = read_recorded(file, task, answer_column)
-    with Judge(timeout) as judge:
+    with Judge(timeout, is_ordered=task != "math") as judge:
         rows = judged(recorded, judge)
         if as_json:
             found = report(task, list(rows))
@@ -69,6 +69,6 @@ def _print(found: dict[str, Any], timeout: float) -> None:
     if lost:
         console.print(f"! {len(lost)} rows cannot be judged and do not count:")
     for row in lost[:MAX_SHOWN]:
-        console.print(f"  line {row['line']}: {row['why']}", markup=False)
+        console.print(f"  {row['where']}: {row['why']}", markup=False)
     if len(lost) > MAX_SHOWN:
         console.print(f"  … and {len(lost) - MAX_SHOWN} more; --json names all")

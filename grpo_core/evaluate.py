@@ -25,24 +25,25 @@ def evaluate(
     step: int,
     judge: Judge,
     team: Team = ALONE,
-) -> EvalResult:
+) -> tuple[EvalResult, int]:
     """Answer every problem once, greedily, and count what the judge accepts. Each process of the
-    team answers its share."""
+    team answers its share. Also how many answers of this process got no verdict."""
     started = time.perf_counter()
     sampling = Sampling(config.rollout.max_new_tokens, greedy=True)
     size = config.evaluation.batch_size
     share = team.share(len(problems))
     answered: list[tuple[bool, int, bool]] = []
+    undecided = 0
     for start in range(share.start, share.stop, size):
         part = problems[start : min(start + size, share.stop)]
         groups = sample(engine, policy, config.data, part, 1, sampling, seed=0)
-        mark(groups, judge)
+        undecided += mark(groups, judge)
         for group in groups:
             (one,) = group.rollouts
             answered.append((bool(one.correct), len(one.ids), one.finish == "length"))
     answered = team.gather(answered)
     correct, lengths, truncated = zip(*answered, strict=True)
-    return EvalResult(
+    result = EvalResult(
         step=step,
         num_problems=len(answered),
         num_correct=sum(correct),
@@ -50,3 +51,4 @@ def evaluate(
         truncated_fraction=fmean(truncated),
         seconds=time.perf_counter() - started,
     )
+    return result, undecided

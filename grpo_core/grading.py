@@ -32,8 +32,8 @@ _ASCII |= dict.fromkeys((0x2010, 0x2011, 0x2013, 0x2212), ord("-"))
 # Repeats are bounded wherever patterns could overlap.
 _DECIMAL = r"(?:\d{1,3}(?:,\d{3}){1,12}(?!\d)|\d+)(?:\.\d+)?"
 _WRITTEN_NUMBER = re.compile(
-    r"(?:(?:(?<![\w)\]}])|(?<=[一-鿿]))-)?(?:[$€£¥]-?)?"
-    r"(?:\\[dt]?frac\{\d{1,20}\}\{\d{1,20}\}|\d{0,9}[¼-¾⅐-⅞]|\d{1,9} \d{1,9}/\d{1,9}"
+    r"(?:(?:(?<![\w)\]}])|(?<=[是为為于於得到等约約]))-)?(?:[$€£¥]-?)?"
+    r"(?:\\[dt]?frac\{\d{1,20}\}\{\d{1,20}\}|\d{0,9}[¼-¾⅐-⅞]|\d{1,9}[ 又]\d{1,9}/\d{1,9}"
     rf"|{_DECIMAL}(?:\s?/\s?{_DECIMAL})?|\.\d+)\s?%?"
 )
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
@@ -41,6 +41,8 @@ _BRACE = re.compile(r"\\boxed\s{0,9}\{|\\[{}]|[{}]")
 _BRACELESS_BOX = re.compile(r"\\boxed\s{1,9}([^\s{}$]{1,100})")
 _HASHES = re.compile(r"####[ \t]{0,9}([^\n]{1,500})")
 _PHRASE = re.compile(r"(?i:\banswer\b[\s*]{0,4}(?:is|was|:|=)|答案\s?(?:[是为為:=]))[\s:*]{0,6}")
+_NEGATIVE = re.compile(r"(?<!\d )(?<!\) )\b(?:negative|minus) (?=[\d.$])", re.IGNORECASE)
+_RANGE = re.compile(r"\d[\d.,]{0,20} ?[-:] ?\d")
 _SENTENCE_END = re.compile(r"[\n。]|[.!?;,](?=\s|$)")
 
 
@@ -57,7 +59,7 @@ def extract(text: str) -> tuple[str | None, str]:
     said = text.rpartition("</think>")[2]
     if "<think>" in said:
         return None, "unfinished_thinking"
-    said = said[-MAX_TEXT:].translate(_ASCII)
+    said = _NEGATIVE.sub("-", said[-MAX_TEXT:].translate(_ASCII))
     for name, rule in _RULES:
         answer = rule(said)
         if answer is not None:
@@ -110,8 +112,8 @@ def _after_phrase(text: str) -> str | None:
         return None
     sentence = _SENTENCE_END.split(text[found.end() : found.end() + 200], maxsplit=1)[0]
     claim = sentence.rpartition("=")[2]
-    if number(claim) is not None:
-        return claim
+    if number(claim) is not None or _RANGE.match(claim.strip()):
+        return claim.strip()  # a range or a ratio is not its first number
     if written := _WRITTEN_NUMBER.search(claim):
         return written[0]
     # "The answer is clear: … so 18" names no number here; a number that follows is the answer.
@@ -155,6 +157,8 @@ _LATEX = (
     (re.compile(r"\\(?:left|right|[()\[\],!; ])"), ""),
     (re.compile(r"\\([%$])"), r"\1"),
     (re.compile(r"\{,\}"), ","),
+    (re.compile(r"_\s?\{(\w{1,5})\}"), r"_\1"),
+    (re.compile(r"(?<=\d)又(?=\d)"), " "),
     (re.compile(r"\s+"), " "),
 )
 _VARIABLE = re.compile(r"^[a-z]\w{0,20} ?= ?")
@@ -172,6 +176,8 @@ _UNIT = re.compile(r"(?:[a-z一-鿿%°$€£¥( ./')-]|(?<=[a-z])\^?[23](?!\d))*
 _NO_UNIT = re.compile(
     r" ?(?:[./')-]|(?:pi|sqrt|sin|cos|tan|log|ln|exp|mod|[abdefijknopqrtuvxyz])(?![a-z]))"
 )
+
+_OTHER_NUMBER = re.compile(r"\b(?:dozens?|tenths?|hundredths?|thousandths?|half|halves)\b")
 
 
 def equivalent(given: str, gold: str) -> bool:
@@ -191,28 +197,6 @@ def equivalent(given: str, gold: str) -> bool:
     return bool(_plain(given)) and _plain(given) == _plain(gold)
 
 
-_MATHEMATICS = re.compile(r"[\\^√π∛!]|sqrt|log|ln|exp|sin|cos|tan|pi")
-"""Without any of it, what is no number is none."""
-_UNDONE = re.compile(r"(?:\\(?:cdot|times|div|left|right)|[\d\s.,+\-−*/×÷·:()=])*")
-
-
-def decide(given: str, gold: str) -> bool | None:
-    """The verdict on two short answers where no algebra is needed, None where it is.
-
-    Arithmetic that is left undone is no answer where a number is asked for: who is asked for 8 · 2
-    and says 8 · 2 has not said 16.
-    """
-    if equivalent(given, gold):
-        return True
-    if max(len(given), len(gold)) > MAX_ANSWER:
-        return False
-    if number(gold) is None:
-        return None
-    if number(given) is not None or not _MATHEMATICS.search(given):
-        return False
-    return False if _UNDONE.fullmatch(given) else None
-
-
 def _plain(text: str) -> str:
     """One spelling of an answer of at most `MAX_ANSWER` characters."""
     text = unicodedata.normalize("NFKC", text.translate(_TABLE)).casefold()
@@ -224,6 +208,12 @@ def _plain(text: str) -> str:
 
 def number(text: str) -> Fraction | None:
     """The number that the whole of `text` is, unit or not; None if it is none."""
+    found = with_unit(text)
+    return found[0] if found else None
+
+
+def with_unit(text: str) -> tuple[Fraction, str] | None:
+    """The number that the whole of `text` is, and what is written behind it."""
     if len(text) > MAX_ANSWER:
         return None
     text = _plain(text)
@@ -233,10 +223,11 @@ def number(text: str) -> Fraction | None:
     if scale := _SCALE.match(rest):
         rest, factor = rest[scale.end() :], 10 ** _POWER[scale[1]]
     bottom = _fraction(found["bottom"] or "1")
-    if bottom == 0 or not _UNIT.fullmatch(rest) or _NO_UNIT.match(rest):
+    is_other = _NO_UNIT.match(rest) or _OTHER_NUMBER.search(rest)
+    if bottom == 0 or not _UNIT.fullmatch(rest) or is_other:
         return None
     value = (_fraction(found["top"]) / bottom + int(found["whole"] or 0)) * factor
-    return -value if "-" in (found["sign"], found["inner_sign"]) else value
+    return (-value if "-" in (found["sign"], found["inner_sign"]) else value), rest.strip(" .()")
 
 
 def _fraction(digits: str) -> Fraction:

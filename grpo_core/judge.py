@@ -7,6 +7,7 @@ deadline an answer.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,11 @@ from grpo_core import grading
 from grpo_core.records import Group, Outcome
 from grpo_core.sandbox import Call, Function, Pool
 from grpo_core.sandbox_process import Verdict
+from grpo_core.verdict import decide
 
+AT_ONCE = 32
+"""Answers that the worker is given together."""
+_NO_TIME = Verdict("timeout", message="no time was left for it", tried=False)
 _SOURCE = """from grpo_core.symbolic import equal
 
 
@@ -41,15 +46,19 @@ class Grade:
 class Judge:
     """Belongs to the thread that made it; its worker starts when an answer needs one.
 
-    A row of deadlines that pass makes the worker give up on a batch. One who is patient asks again
-    for what it did not look at; else that gets no verdict, as while training.
+    `patience_s`: what the worker may take for one call of `grade`; what it has not looked at by
+    then gets no verdict. None is for ever. `is_ordered`: see `verdict.decide`.
     """
 
     def __init__(
-        self, timeout_s: float = 2.0, is_patient: bool = True, die_with_parent: bool = False
+        self,
+        timeout_s: float = 2.0,
+        patience_s: float | None = None,
+        is_ordered: bool = True,
+        die_with_parent: bool = False,
     ) -> None:
-        self._timeout_s, self._is_patient = timeout_s, is_patient
-        self._die_with_parent = die_with_parent
+        self._timeout_s, self._patience_s = timeout_s, patience_s
+        self._is_ordered, self._die_with_parent = is_ordered, die_with_parent
         self._pool: Pool | None = None
 
     def __enter__(self) -> Judge:
@@ -66,48 +75,40 @@ class Judge:
 
     def grade(self, pairs: Sequence[tuple[str, str]]) -> list[Grade]:
         """A grade for each `(completion, reference answer)`, in their order."""
-        grades, open_pairs = [], []
-        for index, (text, gold) in enumerate(pairs):
+        grades: list[Grade] = []
+        waiting: dict[tuple[str, str], list[Grade]] = {}  # the same answer is worked out once
+        for text, gold in pairs:
             began = time.perf_counter()
             answer, rule = grading.extract(text)
-            verdict = False if answer is None else grading.decide(answer, gold)
-            grades.append(Grade(bool(verdict), answer, rule, time.perf_counter() - began))
-            if answer is not None and verdict is None:
-                open_pairs.append((index, answer, gold))
-        for (index, _, _), said in zip(open_pairs, self._ask(open_pairs), strict=True):
-            one = grades[index]
-            one.correct, one.outcome = said.value == 1.0, said.outcome
-            one.seconds += said.seconds
+            said = False if answer is None else decide(answer, gold, self._is_ordered)
+            grades.append(Grade(bool(said), answer, rule, time.perf_counter() - began))
+            if answer is not None and said is None:
+                waiting.setdefault((answer, gold), []).append(grades[-1])
+        for verdict, same in zip(self._ask([*waiting]), waiting.values(), strict=True):
+            for one in same:
+                one.correct, one.outcome = verdict.value == 1.0, verdict.outcome
+                one.seconds += verdict.seconds
         return grades
 
-    def _ask(self, open_pairs: Sequence[tuple[int, str, str]]) -> list[Verdict]:
-        """Verdicts of the worker."""
-        if not open_pairs:
+    def _ask(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        """Verdicts of the worker, some at a time; a row of deadlines that pass makes it give up on
+        what is left of a batch, and that is asked again."""
+        if not pairs:
             return []
         if self._pool is None:
             function = Function(_SOURCE, "judge.py", "is_equal", batch=False, messages=False)
             self._pool = Pool([function], self._timeout_s, 1, self._die_with_parent)
-        groups = [_payload(answer, gold) for _, answer, gold in open_pairs]
-        verdicts: list[Verdict | None] = [None] * len(groups)
-        while waiting := [i for i, one in enumerate(verdicts) if one is None]:
-            calls = [Call(0, position, (0,)) for position in range(len(waiting))]
-            said = self._pool.run([groups[i] for i in waiting], calls)
-            if not any(one.tried for (one,) in said):
-                raise RuntimeError(f"the judge's own code does not load: {said[0][0].message}")
-            for i, (one,) in zip(waiting, said, strict=True):
-                if one.tried or not self._is_patient:
-                    verdicts[i] = one
-        return [one for one in verdicts if one is not None]
-
-
-def mark(groups: Sequence[Group], judge: Judge) -> None:
-    """Fill `correct` of each completion; without a reference answer none is."""
-    known = [group for group in groups if group.problem.answer]
-    pairs = [(one.text, group.problem.answer) for group in known for one in group.rollouts]
-    grades = iter(judge.grade(pairs))
-    for group in groups:
-        for one in group.rollouts:
-            one.correct = bool(group.problem.answer) and next(grades).correct
+        verdicts: dict[int, Verdict] = {}
+        until = math.inf if self._patience_s is None else time.monotonic() + self._patience_s
+        while len(verdicts) < len(pairs) and time.monotonic() < until:
+            part = [index for index in range(len(pairs)) if index not in verdicts][:AT_ONCE]
+            calls = [Call(0, position, (0,)) for position in range(len(part))]
+            said = self._pool.run([_payload(*pairs[index]) for index in part], calls)
+            is_lost = not any(one.tried for (one,) in said)  # the worker does not even load
+            for index, (one,) in zip(part, said, strict=True):
+                if one.tried or is_lost:
+                    verdicts[index] = one
+        return [verdicts.get(index, _NO_TIME) for index in range(len(pairs))]
 
 
 def _payload(answer: str, gold: str) -> dict[str, object]:
@@ -115,3 +116,16 @@ def _payload(answer: str, gold: str) -> dict[str, object]:
         "prompt": "", "question": "", "answer": gold, "step": 0, "columns": {},
         "completions": [answer], "completion_ids": [[]],
     }  # fmt: skip
+
+
+def mark(groups: Sequence[Group], judge: Judge) -> int:
+    """Fill `correct` of each completion; without a reference answer none is. Returns how many got
+    no verdict and count as wrong."""
+    known = [group for group in groups if group.problem.answer]
+    pairs = [(one.text, group.problem.answer) for group in known for one in group.rollouts]
+    given = judge.grade(pairs)
+    grades = iter(given)
+    for group in groups:
+        for one in group.rollouts:
+            one.correct = bool(group.problem.answer) and next(grades).correct
+    return sum(grade.outcome != "ok" for grade in given)

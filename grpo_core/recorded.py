@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from grpo_core.config import COLUMNS
-from grpo_core.gold import gold_of
+from grpo_core.gold import gold_of, is_missing
 from grpo_core.intervals import wilson
 from grpo_core.judge import Grade, Judge
 from grpo_core.tasks import read_rows
@@ -27,7 +27,8 @@ AT_ONCE = 256
 class Recorded:
     """A completion and the reference answer of its row, or why there are none."""
 
-    line: int
+    where: str
+    """For people: which line of the file, or which row of a table."""
     text: str = ""
     gold: str = ""
     why: str = ""
@@ -40,17 +41,19 @@ def read_recorded(path: Path, task: str, answer_column: str | None = None) -> li
     """
     column = answer_column or COLUMNS.get(task, ("question", "answer"))[1]
     if path.suffix.lower() == ".jsonl":
-        rows = _jsonl_rows(path)
+        rows, place = _jsonl_rows(path), "line"
     else:
-        rows = enumerate(read_rows(path), start=1)
+        rows, place = enumerate(read_rows(path), start=1), "row"
     found: list[Recorded] = []
     columns: set[str] = set()
-    for line, row in rows:
+    for number, row in rows:
         if isinstance(row, dict):
             columns |= row.keys()
-        found.append(_recorded(line, row, task, column))
+        found.append(_recorded(f"{place} {number}", row, task, column))
     if not found:
         raise ValueError(f"{path}: has no rows")
+    if not columns:
+        raise ValueError(f"{path}: no row can be read; {found[0].where}: {found[0].why}")
     missing = [name for name in ("completion", column) if name not in columns]
     if missing:
         there = ", ".join(sorted(map(str, columns))) or "nothing"
@@ -97,16 +100,16 @@ def _row(line: bytes | None) -> dict[str, Any] | str:
     return row if isinstance(row, dict) else "the line is not a JSON object"
 
 
-def _recorded(line: int, row: dict[str, Any] | str, task: str, column: str) -> Recorded:
+def _recorded(where: str, row: dict[str, Any] | str, task: str, column: str) -> Recorded:
     if isinstance(row, str):
-        return Recorded(line, why=row)
+        return Recorded(where, why=row)
     text = _said(row.get("completion"))
     if text is None:
-        return Recorded(line, why="there is no completion")
+        return Recorded(where, why="there is no completion")
     try:
-        return Recorded(line, text, gold_of(task, row.get(column)))
+        return Recorded(where, text, gold_of(task, row.get(column)))
     except ValueError as error:
-        return Recorded(line, text, why=str(error))
+        return Recorded(where, text, why=str(error))
 
 
 def _said(completion: Any) -> str | None:
@@ -114,6 +117,8 @@ def _said(completion: Any) -> str | None:
     match completion:
         case str(text) | [*_, {"content": str(text)}]:
             return text
+        case int() | float() if not is_missing(completion):
+            return str(completion)
     return None
 
 
@@ -149,5 +154,5 @@ def report(task: str, found: list[tuple[Recorded, Grade | None]]) -> dict[str, A
 def _as_row(one: Recorded, grade: Grade | None) -> dict[str, Any]:
     if grade is None:
         said = {"correct": None, "extracted": None, "rule": None, "seconds": 0.0}
-        return {**said, "outcome": None, "line": one.line, "why": one.why}
-    return {**asdict(grade), "line": one.line, "why": ""}
+        return {**said, "outcome": None, "where": one.where, "why": one.why}
+    return {**asdict(grade), "where": one.where, "why": ""}

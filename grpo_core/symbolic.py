@@ -10,7 +10,7 @@ import logging
 
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-from grpo_core import grading
+from grpo_core import grading, verdict
 
 # It warns once that the deadline is ours; as printed output that would stand beside a completion.
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
@@ -26,14 +26,14 @@ def grade(text: str, gold: str) -> bool:
 def equal(given: str, gold: str) -> bool:
     """Whether two short answers, in LaTeX or plain, say the same.
 
-    What `grading.decide` can decide stays decided: two numbers are compared exactly, equal texts
+    What `verdict.decide` can decide stays decided: two numbers are compared exactly, equal texts
     are equal, and arithmetic left undone is no number. The rest is compared by math-verify:
     expressions that simplify to the same, sets, intervals, matrices, equations
     (https://github.com/huggingface/Math-Verify).
     """
-    verdict = grading.decide(given, gold)
-    if verdict is not None:
-        return verdict
+    decided = verdict.decide(given, gold)
+    if decided is not None:
+        return decided
     # its own timeouts work in a main thread only, and turn what took too long into a wrong answer
     wanted, found = (
         parse(f"${text}$", _FORMS, parsing_timeout=None, raise_on_error=False)

@@ -105,23 +105,24 @@ def _problems(
     no row has any, ValueError says what is missing."""
     found: dict[str, Problem] = {}
     lost: list[str] = []
-    twice = number = 0
+    twice = contrary = number = 0
     for number, row in enumerate(rows, start=1):
         try:
             problem = _problem(row, config, f"{split}-{number}")
         except ValueError as error:
             lost.append(f"row {number}: {error}")
             continue
-        key = _alike(problem.question)
-        twice += key in found
-        found.setdefault(key, problem)
+        first = found.setdefault(" ".join(problem.question.split()), problem)
+        twice += first is not problem
+        contrary += first is not problem and first.answer != problem.answer
     if lost and not found:
         raise ValueError(f"data: no row of {split} can be used; {lost[0]}")
     if lost:
         shown = "; ".join(lost[:MAX_NAMED]) + (" …" if len(lost) > MAX_NAMED else "")
         notes.append(f"{len(lost):,} of {number:,} rows of {split} are left out ({shown})")
     if twice:
-        notes.append(f"{twice:,} questions of {split} stand there before and are left out")
+        other = f", {contrary:,} of them with another answer" if contrary else ""
+        notes.append(f"{twice:,} rows of {split} ask what one before them asks{other}: left out")
     return list(found.values())
 
 

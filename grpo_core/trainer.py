@@ -22,7 +22,7 @@ from grpo_core.records import Event, StepStats
 from grpo_core.rewards import RewardFunction, save_version, version_of
 from grpo_core.runs import Run, Status
 from grpo_core.sandbox_probe import Protection
-from grpo_core.worker import Step, Worker, fewer_rows
+from grpo_core.worker import Step, Worker, fewer_rows, said_of_undecided
 
 MAX_DRIFT, MAX_DRIFT_HALF = 0.02, 0.05
 """Mean difference of engine and trainer log-probs (nats) above which the step gets an event, in
@@ -199,6 +199,8 @@ class Trainer:
         self.worker.team.tell("evaluate", self.step, self.config)
         rows_before = self.worker.engine.rows_at_once
         self.journal.evaluation(self.worker.evaluate(self.step, self.config))
+        if undecided := self.worker.undecided:
+            self.journal.event("notice", message=said_of_undecided(undecided))
         if self.worker.engine.rows_at_once != rows_before:
             self.journal.event("oom", **fewer_rows(self.worker.engine).detail)
 

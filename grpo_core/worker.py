@@ -30,6 +30,9 @@ from grpo_core.scorer import Scorer
 from grpo_core.traces import fill_traces
 from grpo_core.update import Update
 
+PATIENCE_S = 20.0
+"""For the answers of a step that take algebra, or of a batch of an evaluation."""
+
 
 @dataclass
 class Step:
@@ -57,7 +60,10 @@ class Worker:
         self.sandbox = prepared.config.sandbox
         self.functions = functions
         self.scorer = self._new_scorer()
-        self.judge = Judge(is_patient=False, die_with_parent=True)
+        is_ordered = prepared.config.data.task != "math"
+        self.judge = Judge(patience_s=PATIENCE_S, is_ordered=is_ordered, die_with_parent=True)
+        self.undecided = 0
+        """Answers of the newest evaluation that got no verdict, of this process."""
         tokenizer = self.policy.tokenizer
         self.piece = functools.cache(lambda token: str(tokenizer.decode([token])))
 
@@ -159,7 +165,8 @@ class Worker:
         clock = time.perf_counter()
         phase("reward")
         events += self.team.gather(full + self.scorer.score(groups, step))
-        mark(groups, self.judge)
+        if undecided := mark(groups, self.judge):
+            events.append(Event("notice", {"message": said_of_undecided(undecided)}))
         groups = self.team.gather(groups)
         timing["time/reward_s"] += time.perf_counter() - clock
         return groups
@@ -198,7 +205,15 @@ class Worker:
     def evaluate(self, step: int, config: RunConfig) -> EvalResult:
         """Held-out accuracy now."""
         problems = self.task.held_out
-        return evaluate(self.engine, self.policy, config, problems, step, self.judge, self.team)
+        result, self.undecided = evaluate(
+            self.engine, self.policy, config, problems, step, self.judge, self.team
+        )
+        return result
+
+
+def said_of_undecided(num: int) -> str:
+    """Answers that the judge could not work out in time."""
+    return f"{num} answers took too long to be judged and count as wrong"
 
 
 def fewer_rows(engine: Engine) -> Event:

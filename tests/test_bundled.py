@@ -76,7 +76,7 @@ def test_the_base_is_often_wrong_in_one_go_and_nearly_always_right_when_it_think
     config = load_recipe(find_recipe("bundled"))
     task = load_task(config.data, 400)
     with Judge() as judge:
-        greedy = evaluate(engine, policy, config, task.held_out, 0, judge)
+        greedy, _ = evaluate(engine, policy, config, task.held_out, 0, judge)
     assert 0.30 <= greedy.accuracy <= 0.45
     groups = sample(
         engine, policy, DataConfig(), task.held_out, 4, Sampling(config.rollout.max_new_tokens), 1

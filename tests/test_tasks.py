@@ -133,7 +133,7 @@ def test_what_cannot_be_used_is_left_out_and_said(tmp_path):
     assert task.notes == (
         "3 of 7 rows of train are left out (row 2: the solution's box is empty; row 3: 'problem' "
         "is empty; row 5: there is no reference answer)",
-        "1 questions of train stand there before and are left out",
+        "1 rows of train ask what one before them asks: left out",
         "1 training questions are held-out ones as well and are left out of training",
     )
 
@@ -142,7 +142,7 @@ def test_real_cmath_has_its_published_size(real_data, tmp_path):
     path, held_out = (str(real_data / "cmath" / f"{name}.jsonl") for name in ("validation", "test"))
     task = load_task(DataConfig(task="cmath", path=path, eval_path=held_out), 2000)
     said = " ".join(task.notes)
-    assert len(task.held_out) + len(task.train) > 1650, said
+    assert (len(task.train), len(task.held_out)) == (597, 1097), said
     assert task.held_out[0].row.keys() >= {"grade", "reasoning_step", "num_digits"}
 
 
