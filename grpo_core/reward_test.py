@@ -18,6 +18,8 @@ from grpo_core.rewards import RewardFunction
 from grpo_core.sandbox_probe import Protection
 from grpo_core.scorer import Scorer
 
+PATIENCE_S = 20.0
+"""For the answers of a file that take algebra: a page waits for them."""
 MAX_LINE = 16 << 20
 """Characters of one line of a data file."""
 
@@ -85,7 +87,7 @@ def read_groups(path: Path, most: int | None = None) -> list[Group]:
         problem = Problem(str(len(groups)), question, gold, columns)
         rollouts = [Rollout(ids, [], text, "stop") for _, _, text, ids in members]
         groups.append(Group(problem, prompt, [], rollouts))
-    with Judge() as judge:
+    with Judge(patience_s=PATIENCE_S) as judge:
         mark(groups, judge)
     return groups
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from grpo_core.judge import Judge, mark
 from grpo_core.records import Group, Problem, Rollout
-from grpo_core.reward_test import read_groups
+from grpo_core.reward_test import PATIENCE_S, read_groups
 from grpo_core.runs import Run
 from studio import data, jobs, scoring, widgets
 from studio.lab import Loaded, Source, weights_at
@@ -136,7 +136,7 @@ def _by_hand(run: Run, prompt: str, answer: str, texts: str) -> Source:
             text = "\n".join(part)
             rollouts.append(Rollout([-1] * round(len(text) / 4), [], text, "stop"))
         groups = [Group(problem, prompt, [], rollouts)]
-        with Judge() as judge:
+        with Judge(patience_s=PATIENCE_S) as judge:
             mark(groups, judge)
         return Loaded(groups)
 

@@ -66,6 +66,7 @@ def test_gsm8k_against_itself(judge: Judge) -> None:
     assert all(one.correct for one in judge.grade(written))
 
 
+@pytest.mark.slow
 def test_cmath_against_itself(judge: Judge) -> None:
     rows = rows_of("cmath/validation.jsonl", "cmath/test.jsonl")
     assert len(rows) == 1698
