@@ -206,6 +206,14 @@ def _plain(text: str) -> str:
     return _VARIABLE.sub("", text)
 
 
+def spelled(answer: str) -> Fraction | str:
+    """One spelling for all answers that are `equivalent`."""
+    if len(answer) > MAX_ANSWER:
+        return answer.strip()
+    value = number(answer)
+    return _plain(answer) if value is None else value
+
+
 def number(text: str) -> Fraction | None:
     """The number that the whole of `text` is, unit or not; None if it is none."""
     found = with_unit(text)

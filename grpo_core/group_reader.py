@@ -41,6 +41,18 @@ class GroupReader(RunReader):
         rows = self._rows("SELECT id FROM rollouts WHERE group_id = ? ORDER BY idx", group_id)
         return [row["id"] for row in rows]
 
+    def judged(self, group_id: int) -> dict[int, dict[str, Any]]:
+        """What the judge took for the answer of each completion of a group, by id: `kind,
+        extracted, rule, verdict`. Only evaluations keep it; nothing in a run."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'answers'"):
+            return {}
+        rows = self._rows(
+            "SELECT a.rollout_id, a.kind, a.extracted, a.rule, a.verdict FROM answers a"
+            " JOIN rollouts r ON r.id = a.rollout_id WHERE r.group_id = ?",
+            group_id,
+        )
+        return {row.pop("rollout_id"): row for row in rows}
+
     def step_rollouts(self, step: int) -> list[dict[str, Any]]:
         """All completions of a step without their texts, in sampling order: `id, group_id, finish,
         num_tokens, reward, parts, advantage, correct`."""

@@ -32,7 +32,7 @@ def start(runs_dir: Path, name: str, config: RunConfig, on_step: OnStep | None =
     if not leads():
         return _follow(prepared, functions, None)
     run = create_run(runs_dir, name, to_yaml(config))
-    with run.lock(), _logging_to(run.log_path):
+    with run.lock(), logging_to(run.log_path):
         try:
             trust.keep(run, functions)
         except trust.NoKey as error:  # costs a question when the run is resumed
@@ -53,7 +53,7 @@ def resume(run: Run, on_step: OnStep | None = None) -> Status:
         _, path, config, functions = _resume_from(run)
         return _follow(prepare(config, path / "model" if path else None), functions, path)
     # A trainer that has just said `stopped` still has its files to close.
-    with run.lock(wait_s=10), _logging_to(run.log_path):
+    with run.lock(wait_s=10), logging_to(run.log_path):
         passed_over, path, config, functions = _resume_from(run)
         protection = probe()
         trust.check(run, functions, protection.tier)
@@ -155,7 +155,8 @@ def settings_at(
 
 
 @contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
+def logging_to(path: Path) -> Iterator[None]:
+    """What the core logs also goes into this file."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)

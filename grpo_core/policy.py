@@ -71,9 +71,11 @@ def load_policy(
     half: bool = False,
     lora: LoraConfig | None = None,
     seed: int = 0,
+    is_trained: bool = True,
 ) -> Policy:
     """The policy of a recipe; `weights` is a checkpoint's model folder to go on from, `half` puts
-    the weights into bf16, `lora` trains adapters instead of them.
+    the weights into bf16, `lora` trains adapters instead of them. One that is not trained has no
+    reference and no masters.
 
     Raises ValueError in one sentence for a missing, incomplete or unsafe model.
     """
@@ -82,25 +84,32 @@ def load_policy(
     folder = model_folder(path)
     tokenizer = _load_tokenizer(folder, path)
     initial = _load_model(folder, path)
-    if lora is not None:
-        model, reference, masters = initial, None, {}
+    masters: dict[str, Tensor] = {}
+    if lora is not None or not is_trained:
+        model, reference = initial, None
         if half:
             _halve(model)
-        add_adapters(model, lora, seed, weights)
-    else:
-        # Always a copy: tensors that lie in a file's buffer are aligned otherwise than fresh ones,
-        # and products round by alignment, so a resumed run would not repeat the undisturbed one.
+        if lora is not None:
+            add_adapters(model, lora, seed, weights)
+        else:
+            assert weights is None  # its folder is the path
+            _take_out_of_file(model)
+    else:  # always a copy, see `_take_out_of_file`
         model = copy.deepcopy(_load_model(str(weights), str(weights)) if weights else initial)
         reference = initial.requires_grad_(False)
         masters = _halve(model) if half else {}
         if half:
             _halve(reference)
-    text = model.config.get_text_config(decoder=True)
-    context = getattr(text, "max_position_embeddings", None) or 2**31
     for one in (model, reference):
         if one is not None:
             one.to(device).eval()  # type: ignore[arg-type]  # the library hides the device form
-    return Policy(model, reference, tokenizer, _eos_ids(model, tokenizer, path), context, masters)
+    eos_ids = _eos_ids(model, tokenizer, path)
+    return Policy(model, reference, tokenizer, eos_ids, _context(model), masters)
+
+
+def _context(model: PreTrainedModel) -> int:
+    text = model.config.get_text_config(decoder=True)
+    return getattr(text, "max_position_embeddings", None) or 2**31
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> list[int]:
@@ -112,6 +121,13 @@ def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: s
             f"model.path: {path} names no end-of-sequence token; completions never end"
         )
     return sorted(eos_ids)
+
+
+def _take_out_of_file(model: PreTrainedModel) -> None:
+    """Copy each weight: tensors that lie in a file's buffer are aligned otherwise than fresh ones,
+    and products round by alignment, so one model would say two things."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
 
 
 def _halve(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -12,6 +12,8 @@ from pydantic.fields import FieldInfo
 
 from grpo_core.algorithms import row_of
 from grpo_core.config import RunConfig, Section
+
+S = TypeVar("S", bound=Section)
 
 
 def parse_config(values: Any, source: str = "recipe") -> RunConfig:
@@ -21,8 +23,13 @@ def parse_config(values: Any, source: str = "recipe") -> RunConfig:
     """
     if not isinstance(values, dict):
         raise ValueError(f"{source}: expected a mapping of sections such as `model:` and `data:`")
+    return checked(RunConfig, values, source)
+
+
+def checked(kind: type[S], values: dict[str, Any], source: str) -> S:
+    """Settings of one kind, checked; ValueError as `parse_config` raises it."""
     try:
-        return RunConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         lines = [_explain(problem) for problem in error.errors()]
         raise ValueError(f"{source}: " + "; ".join(lines)) from None

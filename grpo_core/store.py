@@ -160,31 +160,32 @@ class RunWriter:
         detail = json.dumps(event.detail)
         self._insert("events", time=time.time(), step=step, kind=event.kind, detail=detail)
 
-    def _insert_group(self, step: int, group: Group) -> None:
+    def _insert_group(self, step: int, group: Group) -> int | None:
         group_id = self._insert(
             "groups",
             step=step,
             problem_id=group.problem.id,
-            prompt=_storable(group.prompt),
-            answer=_storable(group.problem.answer),
+            prompt=storable(group.prompt),
+            answer=storable(group.problem.answer),
             row=json.dumps(group.problem.row, default=str),  # Parquet columns hold dates
         )
         for index, rollout in enumerate(group.rollouts):
             self._insert_rollout(group_id, index, rollout)
+        return group_id
 
-    def _insert_rollout(self, group_id: int | None, index: int, rollout: Rollout) -> None:
+    def _insert_rollout(self, group_id: int | None, index: int, rollout: Rollout) -> int | None:
         rollout_id = self._insert(
             "rollouts",
             group_id=group_id,
             idx=index,
-            text=_storable(rollout.text),
+            text=storable(rollout.text),
             finish=rollout.finish,
             num_tokens=len(rollout.ids),
             outcome=rollout.outcome,
             reward=rollout.reward,
             parts=json.dumps(rollout.parts),
-            error=_storable(rollout.error),
-            printed=_storable(rollout.printed),
+            error=storable(rollout.error),
+            printed=storable(rollout.printed),
             advantage=rollout.advantage,
             correct=int(rollout.correct),
         )
@@ -192,8 +193,9 @@ class RunWriter:
             self._insert(
                 "tokens", rollout_id=rollout_id, blob=pack_trace(rollout.ids, rollout.trace)
             )
+        return rollout_id
 
 
-def _storable(text: str) -> str:
-    """SQLite takes no lone surrogates; model text may hold anything."""
+def storable(text: str) -> str:
+    """Text that can be stored: SQLite takes no lone surrogates; model text may hold anything."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -37,6 +37,8 @@ class Task:
     held_out: Sequence[Problem]
     notes: tuple[str, ...] = ()
     """What was left out, and why; one sentence each."""
+    has_test_split: bool = True
+    """Whether the held-out problems are a split of their own, not a part of the training file."""
 
     def draw(self, step: int, num: int, seed: int) -> list[Problem]:
         """The problems of a step: pass after pass over the data, each in its own seeded order."""
@@ -71,7 +73,22 @@ def load_task(config: DataConfig, num_held_out: int) -> Task:
             f"data: no {what} problems are left; the file is empty, too small to hold problems "
             "out, or training and held-out questions are the same"
         )
-    return Task(train, held_out[:num_held_out], tuple(notes))
+    return Task(train, held_out[:num_held_out], tuple(notes), held_out_rows is not None)
+
+
+def load_test(config: DataConfig) -> tuple[list[Problem], list[str]]:
+    """The problems of the `test` split, or all of a file that has none, and what was left out.
+    Raises ValueError as `load_task` does."""
+    train_rows, held_out_rows = _read_splits(config)
+    rows = train_rows if held_out_rows is None else held_out_rows
+    notes: list[str] = []
+    return _problems(rows, config, "test", notes), notes
+
+
+def num_shared(problems: Iterable[Problem], train: Iterable[Problem]) -> int:
+    """How many of the problems ask what one of `train` asks."""
+    known = {_alike(problem.question) for problem in train}
+    return sum(_alike(problem.question) in known for problem in problems)
 
 
 def _arithmetic(split: arithmetic.Split, num: int) -> list[Problem]:

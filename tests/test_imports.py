@@ -26,6 +26,7 @@ LIGHT = {
     "recipe": {"algorithms", "config", "sections"},
     "gold": {"grading"},
     "intervals": set(),
+    "estimates": {"grading"},
     "tasks": {"arithmetic", "config", "gold", "records"},
     "rewards": {"assets", "config"},
     "programs": set(),
@@ -68,6 +69,11 @@ LIGHT = {
     "reader": {"records", "traces"},
     "group_reader": {"advantages", "reader"},
     "follow": {"reader"},
+    "evaluations": {"config", "runs", "sections"},
+    "evaluation_data": {"config", "recipe", "records", "tasks"},
+    "evaluation_store": {"group_reader", "judge", "records", "store"},
+    "evaluation_report": {"estimates", "evaluation_store", "evaluations", "intervals"},
+    "evaluation_pairs": {"evaluation_report", "evaluations", "intervals"},
     # it looks at all places from which a resume takes rewards: database, recipe, folder, inbox
     "trust": {"reader", "recipe", "rewards", "runs", "sandbox_probe"},
 }
