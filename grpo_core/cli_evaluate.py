@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +12,9 @@ from rich.table import Table
 
 from grpo_core.cli_grade import TaskName
 from grpo_core.cli_options import RUNS, AsJson, RunsDir, console, quiet_libraries, settle_threads
+from grpo_core.evaluation_files import as_csv, as_jsonl
 from grpo_core.evaluation_pairs import comparison, differences, paired
-from grpo_core.evaluation_report import COLUMNS, answered, completions, report
+from grpo_core.evaluation_report import answered, report
 from grpo_core.evaluations import SETTINGS, Evaluation, find_evaluation
 
 if TYPE_CHECKING:
@@ -216,16 +216,9 @@ def _percent(value: float) -> str:
 
 
 def _write(out: Path, evaluation: Evaluation) -> None:
-    """Every completion; a CSV file begins with the mark that makes spreadsheets read UTF-8."""
-    rows = completions(evaluation.db_path)
+    """Every completion."""
+    form = as_csv if out.suffix == ".csv" else as_jsonl
     try:
-        if out.suffix == ".jsonl":
-            with out.open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in rows)
-            return
-        with out.open("w", encoding="utf-8-sig", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+        out.write_bytes(form(evaluation.db_path))
     except OSError as error:
         raise ValueError(f"{out}: cannot be written: {error.strerror}") from None

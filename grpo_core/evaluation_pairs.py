@@ -39,6 +39,11 @@ class Paired:
         """Right in the first only (greedy)."""
         return [one for one in self.pairs if one.first.is_right and not one.second.is_right]
 
+    @property
+    def neither(self) -> list[Pair]:
+        """Right in none of them (greedy)."""
+        return [one for one in self.pairs if not one.first.is_right and not one.second.is_right]
+
 
 def paired(first: Sequence[Answered], second: Sequence[Answered]) -> Paired:
     """The problems with the same question and reference answer, in the first one's order."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -238,36 +238,6 @@ def _num_steps(problem: Answered) -> int | None:
     if not isinstance(solution, str) or "####" not in solution:
         return None
     return len([line for line in solution.rpartition("####")[0].splitlines() if line.strip()])
-
-
-# --- every completion ----------------------------------------------------------------------------
-
-COLUMNS = (
-    "problem", "question", "gold", "kind", "completion", "extracted", "rule", "correct", "verdict",
-    "finish", "num_tokens",
-)  # fmt: skip
-"""Of `completions`."""
-
-
-def completions(path: Path) -> Iterator[dict[str, Any]]:
-    """Every stored completion as a row of `COLUMNS`, in the order asked."""
-    with EvaluationReader(path) as reader:
-        texts = {row["rollout_id"]: row["text"] for row in reader.texts()}
-    for problem in answered(path):
-        for one in [problem.greedy, *problem.sampled]:
-            yield {
-                "problem": problem.key,
-                "question": problem.question,
-                "gold": problem.gold,
-                "kind": one["kind"],
-                "completion": texts[one["rollout_id"]],
-                "extracted": one["extracted"],
-                "rule": one["rule"],
-                "correct": bool(one["correct"]),
-                "verdict": one["verdict"],
-                "finish": one["finish"],
-                "num_tokens": one["num_tokens"],
-            }
 
 
 def remaining_s(num_done: int, num_problems: int, seconds: float) -> float | None:

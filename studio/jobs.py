@@ -26,6 +26,7 @@ from grpo_core.runs import Run, check_name, find_run, free_name, write_atomicall
 
 TRAINER = [sys.executable, "-m", "grpo_core.cli"]
 START_TIMEOUT_S = 60.0
+Process = subprocess.Popen[bytes]
 _REQUEST = re.compile(r"[0-9a-f]{8,64}")
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -64,14 +65,14 @@ def start(runs_dir: Path, request: str, wanted: Start) -> Run:
     ticket = notes / f"{_checked(request)}.json"
     log = ticket.with_suffix(".log")
     process = None
-    with _locked(notes):
+    with locked(notes):
         if ticket.exists():
             name = json.loads(ticket.read_text(encoding="utf-8"))["name"]
         else:
             name = check_name(wanted.name) if wanted.name else next_name(runs_dir, wanted.recipe)
             if (runs_dir / name).exists():
                 raise ValueError(f"{name}: a run of this name exists; choose another name")
-            process = _spawn(wanted.arguments(runs_dir, name), log)
+            process = spawn(wanted.arguments(runs_dir, name), log)
             write_atomically(ticket, json.dumps({"name": name, "pid": process.pid}))
     run = _wait_for_folder(runs_dir, name, process, log)
     # Still open in the trainer: a rename moves the file, not its writer.
@@ -82,23 +83,23 @@ def start(runs_dir: Path, request: str, wanted: Start) -> Run:
 
 def resume(run: Run) -> None:
     """Go on from the last checkpoint; ValueError with the trainer's sentence if it refuses."""
-    with _locked(run.path.parent / ".studio"):
+    with locked(run.path.parent / ".studio"):
         if run.is_live():
             return  # a second click, or another tab was faster
         before = _state_stamp(run)
         log = run.path / "console.txt"
         offset = log.stat().st_size if log.exists() else 0
-        process = _spawn(["resume", run.name, "--runs-dir", str(run.path.parent)], log)
+        process = spawn(["resume", run.name, "--runs-dir", str(run.path.parent)], log)
         deadline = time.monotonic() + START_TIMEOUT_S
         while _state_stamp(run) == before and time.monotonic() < deadline:
             if process.poll() is not None:
-                raise ValueError(_said(log, offset) or "the trainer ended at once, without a word")
+                raise ValueError(said(log, offset) or "the trainer ended at once, without a word")
             time.sleep(0.05)
 
 
 # --- samples to try a reward on -------------------------------------------------------------------
 
-_sampling: dict[Path, subprocess.Popen[bytes]] = {}
+_sampling: dict[Path, Process] = {}
 
 
 def samples_path(run: Run) -> Path:
@@ -116,7 +117,7 @@ def sample(run: Run, num_problems: int, group_size: int) -> None:
     options = {"problems": num_problems, "group-size": group_size, "seed": seed}
     named = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     places = ["--out", str(samples_path(run)), "--runs-dir", str(run.path.parent)]
-    _sampling[run.path] = _spawn(["sample", run.name, *named, *places], log)
+    _sampling[run.path] = spawn(["sample", run.name, *named, *places], log)
 
 
 def is_sampling(run: Run) -> bool:
@@ -130,7 +131,7 @@ def sampling_failed(run: Run) -> str:
     process = _sampling.get(run.path)
     if process is None or not process.returncode:
         return ""
-    return _said(_samples_log(run)) or "sampling ended at once, without a word"
+    return said(_samples_log(run)) or "sampling ended at once, without a word"
 
 
 def _samples_log(run: Run) -> Path:
@@ -149,7 +150,8 @@ def console(run: Run, num_lines: int = 40) -> str:
     return ""
 
 
-def _spawn(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+def spawn(arguments: list[str], log: Path) -> Process:
+    """`grpo-studio` with these arguments, in a session of its own; what it prints goes to `log`."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             [*TRAINER, *arguments],
@@ -170,15 +172,13 @@ def _environment() -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 
 
-def _wait_for_folder(
-    runs_dir: Path, name: str, process: subprocess.Popen[bytes] | None, log: Path
-) -> Run:
+def _wait_for_folder(runs_dir: Path, name: str, process: Process | None, log: Path) -> Run:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         with suppress(ValueError):
             return find_run(runs_dir, name)
         if process is not None and process.poll() is not None:
-            raise ValueError(_said(log) or "the trainer ended at once, without a word")
+            raise ValueError(said(log) or "the trainer ended at once, without a word")
         time.sleep(0.05)
     raise ValueError(f"the trainer did not begin within {START_TIMEOUT_S:.0f} s; its log is {log}")
 
@@ -189,8 +189,8 @@ def next_name(runs_dir: Path, recipe: str) -> str:
     return free_name(runs_dir, stem)
 
 
-def _said(log: Path, offset: int = 0) -> str:
-    """What a trainer that gave up had to say, without its `error:`."""
+def said(log: Path, offset: int = 0) -> str:
+    """What a process that gave up had to say, without its `error:`."""
     text = _tail(log, offset)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "\n".join(lines[-12:]).removeprefix("error:").removeprefix("Error:").strip()
@@ -219,7 +219,7 @@ def _checked(request: str) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One start at a time, also between two servers on the same folder of runs.
 
     What the disk refuses in here becomes a ValueError: a full disk is no fault of ours.

@@ -53,6 +53,13 @@ page = st.navigation(
             help="Write a reward, try it on stored completions, apply it to the run.",
         ),
         st.Page(
+            FOLDER / "app_pages/evaluate.py",
+            title="Evaluate",
+            icon=":material/quiz:",
+            url_path="evaluate",
+            help="How many problems a model solves, how sure that is, what another does better.",
+        ),
+        st.Page(
             FOLDER / "app_pages/compare.py",
             title="Compare",
             icon=":material/compare_arrows:",

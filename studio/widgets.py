@@ -21,6 +21,7 @@ LIVE_PAGE = "app_pages/live.py"
 INSPECTOR_PAGE = "app_pages/inspector.py"
 LAB_PAGE = "app_pages/reward_lab.py"
 COMPARE_PAGE = "app_pages/compare.py"
+EVALUATE_PAGE = "app_pages/evaluate.py"
 
 MAX_TEXT = 20_000
 """Characters of one text on a page."""
@@ -171,6 +172,18 @@ def _to_address(name: str, value: object) -> None:
     st.session_state[f"address_{name}"] = str(value)
     if st.query_params.get(name) != str(value):
         st.query_params[name] = str(value)
+
+
+def choice_from_address(key: str) -> None:
+    """Before a selector is drawn: what a link or a person has put into the address."""
+    wanted = _from_address(key)
+    if wanted is not None:
+        st.session_state[key] = wanted
+
+
+def choice_to_address(key: str) -> None:
+    """After it is drawn."""
+    _to_address(key, st.session_state[key])
 
 
 def _go_to(step: int) -> None:

@@ -18,9 +18,10 @@ import pytest
 from grpo_core import grading
 from grpo_core.config import DataConfig, ModelConfig, RunConfig
 from grpo_core.evaluation_data import data_for, key_of, limited, problems_of_run, problems_of_task
+from grpo_core.evaluation_files import completions
 from grpo_core.evaluation_job import evaluate_model, go_on
 from grpo_core.evaluation_pairs import comparison, differences, paired
-from grpo_core.evaluation_report import Answered, by_kind, completions, report
+from grpo_core.evaluation_report import Answered, by_kind, report
 from grpo_core.evaluation_wish import Wish
 from grpo_core.evaluations import Evaluation, list_evaluations
 from grpo_core.launch import start

@@ -73,6 +73,7 @@ LIGHT = {
     "evaluation_data": {"config", "recipe", "records", "tasks"},
     "evaluation_store": {"group_reader", "judge", "records", "store"},
     "evaluation_report": {"estimates", "evaluation_store", "evaluations", "intervals"},
+    "evaluation_files": {"evaluation_report", "evaluation_store"},
     "evaluation_pairs": {"evaluation_report", "evaluations", "intervals"},
     # it looks at all places from which a resume takes rewards: database, recipe, folder, inbox
     "trust": {"reader", "recipe", "rewards", "runs", "sandbox_probe"},

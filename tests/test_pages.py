@@ -49,6 +49,7 @@ PAGES = {
     "live": "app_pages/live.py",
     "inspector": "app_pages/inspector.py",
     "reward_lab": "app_pages/reward_lab.py",
+    "evaluate": "app_pages/evaluate.py",
     "compare": "app_pages/compare.py",
 }
 STATES = ("running", "paused", "completed", "crashed", "failed", "stopped")

@@ -17,7 +17,7 @@ from typing import Any
 import streamlit as st
 
 BUILT = Path(__file__).parent / "built"
-NAMES = ("bars", "compare", "editor", "inspector", "live", "runs", "versus")
+NAMES = ("bars", "compare", "editor", "inspector", "live", "pairs", "runs", "shares", "versus")
 
 
 @cache
@@ -96,6 +96,17 @@ def versus(*, key: str, view: dict[str, Any]) -> None:
 def compare(*, key: str, view: dict[str, Any]) -> None:
     """Groups of runs side by side; `view` as `compare_view.view` makes it."""
     _component("compare")(key=key, data=view)
+
+
+def shares(*, key: str, sections: list[dict[str, Any]], on_action: Callable[[], None]) -> None:
+    """Shares with their intervals; `sections` as `evaluation_view` makes them. `on_action`:
+    `st.session_state[key].action` is `{kind, id}`."""
+    _component("shares")(key=key, data={"sections": sections}, on_action_change=on_action)
+
+
+def pairs(*, key: str, view: dict[str, Any]) -> None:
+    """Two evaluations problem by problem; `view` as `evaluation_view.pairs` makes it."""
+    _component("pairs")(key=key, data=view)
 
 
 def bars(*, key: str, view: dict[str, Any]) -> None:

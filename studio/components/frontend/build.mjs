@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readFileSync, readdirSync, writeFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 
-const names = ["bars", "compare", "editor", "inspector", "live", "runs", "versus"];
+const names = ["bars", "compare", "editor", "inspector", "live", "pairs", "runs", "shares", "versus"];
 const result = await build({
   entryPoints: names.map((name) => `src/${name}.js`),
   outdir: "../built",

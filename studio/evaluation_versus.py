@@ -1,0 +1,121 @@
+"""Two evaluations side by side: what the comparison says in sentences, and the problems that only
+one of them solves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from grpo_core.evaluation_pairs import Pair, Paired, comparison, differences
+from grpo_core.evaluation_report import Answered
+from studio import widgets
+from studio.evaluation_view import Known, label, problems_of
+
+MAX_PAIRS = 1000
+"""Problems of one list that the page is given."""
+
+
+def comparable(one: Known, known: Sequence[Known]) -> list[Known]:
+    """Other evaluations of the same task; first those of the same problems, and of them first the
+    one of the same run as it began."""
+
+    def rank(other: Known) -> tuple[bool, bool, bool]:
+        mine, its = one.settings, other.settings
+        is_start = its.run is not None and its.run == mine.run and its.step == 0
+        return (its.problems != mine.problems, not is_start, its.run != mine.run)
+
+    alike = [k for k in known if k is not one and k.settings.data.task == one.settings.data.task]
+    return sorted(alike, key=rank)
+
+
+def verdict(first: Known, second: Known, both: Paired) -> list[str]:
+    """What the comparison says, in sentences."""
+    said = comparison(both)
+    if not said["num"]:
+        return ["They have no problem in common, so they cannot be compared."]
+    low, high = (100 * bound for bound in said["interval"])
+    sentences = [
+        f"On the {said['num']:,} problems that both were asked, {label(second.settings)} solves "
+        f"{said['gained']:,} that {label(first.settings)} does not, and loses {said['lost']:,}: "
+        f"{_signed(100 * said['difference'])} points greedily (95 %: {_signed(low)} to "
+        f"{_signed(high)}). {_sure(said)}"
+    ]
+    if said["sampled"] is not None:
+        low, high = (100 * bound for bound in said["sampled"]["interval"])
+        sentences.append(
+            f"The share of their samples that is right differs by "
+            f"{_signed(100 * said['sampled']['difference'])} points (95 %: {_signed(low)} to "
+            f"{_signed(high)})."
+        )
+    if said["num"] < max(said["num_first"], said["num_second"]):
+        sentences.append(
+            f"They were not asked the same: {said['num_first']:,} and {said['num_second']:,} "
+            "problems."
+        )
+    if unlike := differences(first.settings, second.settings):
+        sentences.append(
+            "Beside the model, this differs too, and the difference may be owed to it: "
+            f"{', '.join(unlike)}."
+        )
+    return sentences
+
+
+def _sure(said: dict[str, Any]) -> str:
+    """McNemar's test in words."""
+    p = said["p_value"]
+    size = "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+    if p < 0.05:
+        return f"That is more than chance explains (McNemar's exact test, {size})."
+    return f"Chance explains as much (McNemar's exact test, {size})."
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
+
+
+def pairs(first: Known, second: Known, both: Paired) -> dict[str, Any]:
+    """For the component: names, labels and the lists of problems."""
+    places = [_places(problems_of(one.evaluation)) for one in (first, second)]
+    lists = [
+        ("Gained", both.gained, f"{label(second.settings)} solves none that the other does not."),
+        ("Lost", both.lost, f"{label(second.settings)} solves all that the other does."),
+        ("Neither solves", both.neither, "One of them solves each problem."),
+    ]
+    return {
+        "names": [one.evaluation.name for one in (first, second)],
+        "labels": [label(one.settings) for one in (first, second)],
+        "lists": [
+            {
+                "label": title,
+                "empty": empty,
+                "rows": [_pair(pair, places) for pair in found[:MAX_PAIRS]],
+            }
+            for title, found, empty in lists
+        ],
+    }
+
+
+def _places(problems: Sequence[Answered]) -> dict[int, int]:
+    """Where each problem stands in its batch, from 1, by group."""
+    counts: dict[int, int] = {}
+    places = {}
+    for problem in problems:
+        counts[problem.batch] = counts.get(problem.batch, 0) + 1
+        places[problem.group_id] = counts[problem.batch]
+    return places
+
+
+def _pair(pair: Pair, places: Sequence[dict[int, int]]) -> dict[str, Any]:
+    sides = (pair.first, pair.second)
+    return {
+        "question": widgets.cut(pair.first.question),
+        "gold": widgets.cut(pair.first.gold)[:200],
+        "groups": [side.group_id for side in sides],
+        "batches": [side.batch for side in sides],
+        "places": [places[i][side.group_id] for i, side in enumerate(sides)],
+        "right": [side.is_right for side in sides],
+        "answers": [
+            {"extracted": side.greedy["extracted"], "rule": side.greedy["rule"]} for side in sides
+        ],
+    }
