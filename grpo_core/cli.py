@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from grpo_core import cli_evaluate, cli_grade, cli_look, cli_rewards, trust
+from grpo_core import cli_evaluate, cli_export, cli_grade, cli_look, cli_rewards, trust
 from grpo_core.cli_options import (
     RUNS,
     RunName,
@@ -38,6 +38,7 @@ app.add_typer(cli_look.app)
 app.add_typer(cli_rewards.app)
 app.add_typer(cli_grade.app)
 app.add_typer(cli_evaluate.app)
+app.add_typer(cli_export.app)
 
 
 def main() -> None:
