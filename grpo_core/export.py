@@ -106,8 +106,7 @@ def _write_model(saved: Path, target: Path, config: RunConfig, as_adapter: bool)
     if config.model.lora is None:
         shutil.copytree(saved, target)
         return f"whole model, {_precision(config)}"
-    folder = str(Path(model_folder(config.model.path)).resolve())
-    base = folder if Path(folder).is_dir() else config.model.path
+    base = _base(config)
     if as_adapter:
         shutil.copytree(saved, target)
         settings = json.loads((target / SETTINGS).read_text(encoding="utf-8"))
@@ -117,6 +116,12 @@ def _write_model(saved: Path, target: Path, config: RunConfig, as_adapter: bool)
     _merge(base, saved, wants_half(config.model.precision)).save_pretrained(target)
     AutoTokenizer.from_pretrained(saved).save_pretrained(target)
     return "adapters merged into the model, fp32"
+
+
+def _base(config: RunConfig) -> str:
+    """Where the run's first weights are: a folder, else the hub's name for them."""
+    folder = Path(model_folder(config.model.path))
+    return str(folder.resolve()) if folder.is_dir() else config.model.path
 
 
 def _precision(config: RunConfig) -> str:
@@ -145,13 +150,11 @@ def _write_trl(
     """The script with its rewards and problems; what TRL cannot express, or why there is none."""
     try:
         translated = in_trl(config)
-        problems = load_task(config.data, 1).train
+        problems = load_task(config.data, config.evaluation.num_problems).train
     except ValueError as error:
         return [f"no TRL script: {error}"]
-    base = model_folder(config.model.path)
-    model = str(Path(base).resolve()) if Path(base).is_dir() else base
-    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-    is_chat = tokenizer.chat_template is not None
+    is_chat = AutoTokenizer.from_pretrained(folder.parent).chat_template is not None
+    model = _base(config)
     folder.mkdir()
     for file, text in script_files(name, model, config, translated, functions).items():
         (folder / file).write_text(text, encoding="utf-8")

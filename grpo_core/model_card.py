@@ -5,6 +5,7 @@ numbers (https://huggingface.co/docs/hub/model-cards).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -33,7 +34,7 @@ def model_card(
         f"`{config.model.path}` after {step} steps of reinforcement learning with "
         f"{config.algorithm.name} ({config.algorithm.advantage} advantages) on "
         f"`{config.data.task}`, trained with GRPO Studio.",
-        _use(is_adapter, config),
+        _use(is_adapter),
         "## Held-out accuracy\n\n" + _accuracy(curve),
         "## Training\n\n" + _settings(config, meta),
         "## Rewards\n\n" + "\n\n".join(_reward(function) for function in functions),
@@ -48,17 +49,21 @@ def _front_matter(config: RunConfig, is_adapter: bool) -> str:
         "pipeline_tag": "text-generation",
         "tags": ["grpo", "reinforcement-learning", config.algorithm.name],
     }
-    if not config.model.path.startswith("bundled:"):
+    if _is_on_hub(config.model.path):
         facts["base_model"] = config.model.path
     return f"---\n{yaml.safe_dump(facts, sort_keys=False).strip()}\n---"
 
 
-def _use(is_adapter: bool, config: RunConfig) -> str:
+def _is_on_hub(path: str) -> bool:
+    return not path.startswith("bundled:") and not Path(path).exists() and path.count("/") < 2
+
+
+def _use(is_adapter: bool) -> str:
     if is_adapter:
         code = (
-            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
-            f"model = AutoModelForCausalLM.from_pretrained({config.model.path!r})\n"
-            'model = PeftModel.from_pretrained(model, ".")'
+            "from peft import AutoPeftModelForCausalLM\n\n"
+            "# the base model is the one that adapter_config.json names\n"
+            'model = AutoPeftModelForCausalLM.from_pretrained(".")'
         )
     else:
         code = (
@@ -88,7 +93,8 @@ def _accuracy(curve: list[dict[str, Any]]) -> str:
 def _settings(config: RunConfig, meta: dict[str, Any]) -> str:
     rollout, optim, algorithm = config.rollout, config.optim, config.algorithm
     facts = {
-        "data": f"`{config.data.task}`" + (f", {config.data.path}" if config.data.path else ""),
+        "data": f"`{config.data.task}`"
+        + (f", {Path(config.data.path).name}" if config.data.path else ""),
         "a step": f"{rollout.prompts_per_step} prompts with {rollout.group_size} completions each",
         "completions": f"up to {rollout.max_new_tokens:,} tokens at temperature "
         f"{rollout.temperature:g}",

@@ -30,31 +30,52 @@ def said(one):
     return one if isinstance(one, str) else one[-1]["content"]
 
 
-def one_by_one(function, name):
-    """A function of one completion, called as TRL calls: for all, with the data's columns."""
-    wanted = inspect.signature(function).parameters
-    takes_all = any(one.kind is one.VAR_KEYWORD for one in wanted.values())
+def wanted(function, known):
+    """Of what is known, what a function asks for by name."""
+    asked = inspect.signature(function).parameters
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in asked.values())
+    return known if takes_all else {{key: known[key] for key in asked if key in known}}
 
-    def call(prompts, completions, **columns):
+
+def one_by_one(function, name, messages):
+    """A function of one completion, called as TRL calls: for all of them."""
+
+    def call(prompts, completions, trainer_state=None, **columns):
         lists = {{key: value for key, value in columns.items() if isinstance(value, list)}}
         given = []
         for index, completion in enumerate(completions):
             known = {{key: value[index] for key, value in lists.items()}}
-            known |= {{"prompt": said(prompts[index]), "completion": said(completion)}}
-            chosen = known if takes_all else {{key: known[key] for key in wanted if key in known}}
-            given.append(function(**chosen))
+            prompt = prompts[index]
+            known |= {{"prompt": prompt, "completion": completion}} if messages else {{
+                "prompt": said(prompt), "completion": said(completion)
+            }}
+            known["step"] = trainer_state.global_step if trainer_state else 0
+            given.append(function(**wanted(function, known)))
         return given
 
     call.__name__ = name
     return call
 
 
-def on_texts(function, name):
-    """A function of all completions that takes them as texts."""
+def at_the_limit(limit):
+    """-1 for a completion that is as long as it may be."""
 
-    def call(prompts, completions, **columns):
-        texts = [said(one) for one in completions]
-        return function(prompts=[said(one) for one in prompts], completions=texts, **columns)
+    def call(completion_ids, **columns):
+        return [-1.0 if len(ids) >= limit else 0.0 for ids in completion_ids]
+
+    return call
+
+
+def all_at_once(function, name, messages):
+    """A function of all completions of a batch."""
+
+    def call(prompts, completions, trainer_state=None, **columns):
+        known = {{**columns, "prompts": prompts, "completions": completions}}
+        if not messages:
+            known["prompts"] = [said(one) for one in prompts]
+            known["completions"] = [said(one) for one in completions]
+        known["step"] = trainer_state.global_step if trainer_state else 0
+        return function(**wanted(function, known))
 
     call.__name__ = name
     return call
@@ -95,6 +116,10 @@ def script_files(
             f"reward_{number}"
         )
         calls.append(_call(function, number))
+    if any(not one.startswith("one_by_one") for one in calls):
+        lost.append("A reward of a whole group gets the whole batch at once.")
+    if any("grpo_core.programs" in text for text in texts):
+        lost.append("grpo_core.programs runs only in the sandbox: a reward that uses it fails.")
     if any("grpo_core" in text for text in texts):
         lost.append("A reward file imports grpo_core: install GRPO Studio beside TRL.")
     settings = {**translated.settings, "reward_weights": [one.weight for one in functions]}
@@ -123,11 +148,9 @@ def script_files(
 
 def _call(function: RewardFunction, number: int) -> str:
     is_batch = batch_forms(function.source).get(function.function, True)  # see `brought_in`
-    if not is_batch:
-        return f"one_by_one(reward_{number}, {function.name!r})"
-    if function.completion_format == "messages":
-        return f"reward_{number}"
-    return f"on_texts(reward_{number}, {function.name!r})"
+    wrapper = "all_at_once" if is_batch else "one_by_one"
+    has_messages = function.completion_format == "messages"
+    return f"{wrapper}(reward_{number}, {function.name!r}, messages={has_messages})"
 
 
 def _add_penalty(
@@ -142,10 +165,12 @@ def _add_penalty(
     if algorithm.truncated != "penalize" or algorithm.overlong_penalty is None:
         return
     buffer = round((algorithm.overlong_buffer or 0.0) * limit)
-    imports.append("from trl.rewards import get_soft_overlong_punishment")
-    calls.append(
-        f"get_soft_overlong_punishment(max_completion_len={limit}, soft_punish_cache={buffer})"
-    )
+    if buffer:
+        imports.append("from trl.rewards import get_soft_overlong_punishment")
+        arguments = f"max_completion_len={limit}, soft_punish_cache={buffer}"
+        calls.append(f"get_soft_overlong_punishment({arguments})")
+    else:
+        calls.append(f"at_the_limit({limit})")
     settings["reward_weights"] = [*settings["reward_weights"], algorithm.overlong_penalty]
     lost.append("The penalty for length is a reward function of its own and shows in the mean.")
 

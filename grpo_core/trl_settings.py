@@ -35,14 +35,17 @@ class InTrl:
 def in_trl(config: RunConfig) -> InTrl:
     """Raises ValueError for a recipe that TRL's GRPOTrainer cannot come near: one with a critic."""
     if config.algorithm.advantage == "gae":
-        raise ValueError(
-            "TRL's GRPOTrainer has no critic; a run with advantage: gae (ppo) has no TRL script"
-        )
+        raise ValueError("TRL's GRPOTrainer has no critic (advantage: gae)")
+    if config.rollout.group_size == 1:
+        raise ValueError("TRL's GRPOTrainer wants groups of two completions or more")
+    moves = config.algorithm.kl_reference in ("synced", "average")
+    if config.model.lora and moves and config.algorithm.kl_coefficient:
+        raise ValueError("TRL moves no reference of a model with adapters (kl_reference)")
     lost: list[str] = []
     settings = {
         **_loss(config.algorithm, lost),
         **_clip(config.algorithm, lost),
-        **_kl(config.algorithm, lost),
+        **_kl(config, lost),
         **_advantage(config.algorithm, lost),
         **_batches(config, lost),
         **_optimizer(config, lost),
@@ -92,7 +95,8 @@ def _clip(algorithm: AlgorithmConfig, lost: list[str]) -> dict[str, Any]:
     return found
 
 
-def _kl(algorithm: AlgorithmConfig, lost: list[str]) -> dict[str, Any]:
+def _kl(config: RunConfig, lost: list[str]) -> dict[str, Any]:
+    algorithm, updates = config.algorithm, _updates(config)
     beta = algorithm.kl_coefficient or 0.0
     found: dict[str, Any] = {"beta": beta, "use_bias_correction_kl": False}
     if algorithm.entropy_coefficient:
@@ -102,14 +106,16 @@ def _kl(algorithm: AlgorithmConfig, lost: list[str]) -> dict[str, Any]:
         return found
     if algorithm.kl_place == "reward":
         lost.append("A KL that is taken off the reward is not there; it is a term of the loss.")
+    if algorithm.kl_estimator == "k3_is" and algorithm.ratio_level == "sequence":
+        lost.append("TRL's corrected KL takes the ratio of the completion; here the token's.")
     if algorithm.kl_estimator in ("k1", "k2"):
         lost.append(f"The estimator {algorithm.kl_estimator} is not there; k3 stands for it.")
     found["use_bias_correction_kl"] = algorithm.kl_estimator == "k3_is"
     if algorithm.kl_reference == "synced":
         found |= {"sync_ref_model": True, "ref_model_mixup_alpha": 1.0}
-        found["ref_model_sync_steps"] = algorithm.reference_sync_every
+        found["ref_model_sync_steps"] = (algorithm.reference_sync_every or 1) * updates
     elif algorithm.kl_reference == "average" and algorithm.reference_decay is not None:
-        found |= {"sync_ref_model": True, "ref_model_sync_steps": 1}
+        found |= {"sync_ref_model": True, "ref_model_sync_steps": updates}
         found["ref_model_mixup_alpha"] = round(1 - algorithm.reference_decay, 12)
     elif algorithm.kl_reference == "old":
         lost.append("kl_reference: old is not there; the reference stays as the run began.")
@@ -137,20 +143,21 @@ def _advantage(algorithm: AlgorithmConfig, lost: list[str]) -> dict[str, Any]:
 def _batches(config: RunConfig, lost: list[str]) -> dict[str, Any]:
     rollout, optim = config.rollout, config.optim
     parts = optim.minibatches
-    if rollout.prompts_per_step % parts:
-        lost.append(
-            f"{rollout.prompts_per_step} prompts do not go into {parts} minibatches evenly, as TRL "
-            "wants; all are in one."
-        )
+    num = rollout.prompts_per_step * rollout.group_size
+    if num % parts:
+        lost.append(f"{num} completions do not go into {parts} minibatches; all are in one.")
         parts = 1
+    if parts > 1:
+        lost.append("TRL shuffles completions over minibatches; here groups stay whole.")
     passes = optim.updates_per_rollout
     return {
         "num_generations": rollout.group_size,
-        "per_device_train_batch_size": rollout.prompts_per_step * rollout.group_size // parts,
+        "per_device_train_batch_size": num // parts,
         "gradient_accumulation_steps": 1,
         "steps_per_generation": parts,
         "num_iterations": passes,
         "max_steps": config.num_steps * parts * passes,  # TRL counts optimizer steps
+        "disable_dropout": True,
         "max_completion_length": rollout.max_new_tokens,
         "temperature": rollout.temperature,
         "top_p": rollout.top_p,
@@ -158,8 +165,9 @@ def _batches(config: RunConfig, lost: list[str]) -> dict[str, Any]:
 
 
 def _optimizer(config: RunConfig, lost: list[str]) -> dict[str, Any]:
-    optim = config.optim
-    updates = optim.updates_per_rollout * optim.minibatches
+    optim, updates = config.optim, _updates(config)
+    if optim.weight_decay:
+        lost.append("TRL decays no biases and norms; here all parameters are.")
     if optim.state_bits == 8:
         lost.append("Moments in 8 bits: TRL takes them from bitsandbytes (optim: adamw_8bit).")
     if optim.warmup_steps:
@@ -174,7 +182,19 @@ def _optimizer(config: RunConfig, lost: list[str]) -> dict[str, Any]:
     }
 
 
+def _updates(config: RunConfig) -> int:
+    return config.optim.updates_per_rollout * config.optim.minibatches
+
+
 def _others(config: RunConfig, lost: list[str]) -> None:
+    lost.append(
+        "All completions of a minibatch are in one forward on one GPU: lower "
+        "per_device_train_batch_size and raise gradient_accumulation_steps where memory is short."
+    )
+    if config.model.precision != "fp32":
+        lost.append("In bf16 TRL keeps fp32 weights and casts; here weights are bf16 with masters.")
+    lost.append("A reward that raises ends TRL's training; here it costs its completion.")
+    lost.append("A reward's prompt is the user's turn; here it is the whole rendered prompt.")
     lost.append("Which prompts a step draws, and what is sampled for them, differ.")
     lost.append(
         f"The greedy evaluation on held-out problems every {config.evaluation.every} steps is not "

@@ -24,7 +24,10 @@ from grpo_core.export import export
 from grpo_core.policy import load_policy, model_folder
 from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe, parse_config
+from grpo_core.rewards import RewardFunction
 from grpo_core.runs import Run
+from grpo_core.tasks import load_task
+from grpo_core.trl_script import script_files
 from grpo_core.trl_settings import in_trl
 
 SMALL = (
@@ -215,6 +218,104 @@ def test_a_run_with_a_critic_has_no_trl_script() -> None:
         in_trl(parse_config({"algorithm": {"name": "ppo"}}))
 
 
+def test_held_out_problems_are_not_in_the_training_data(tmp_path: Path) -> None:
+    rows = [{"question": f"{i} + 1?", "answer": str(i + 1)} for i in range(12)]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = f"data={{task: file, path: {tmp_path / 'd.jsonl'}}}"
+    run = trained(tmp_path, "own", data, "evaluation.num_problems=4", "num_steps=2")
+    export(run, tmp_path / "out")
+    lines = (tmp_path / "out" / "trl" / "train.jsonl").read_text().splitlines()
+    held_out = load_task(load_recipe(run.config_path).data, 4).held_out
+    asked = {json.loads(line)["question"] for line in lines}
+    assert len(held_out) == 4 and len(lines) == 8
+    assert not asked & {problem.question for problem in held_out}
+    (tmp_path / "d.jsonl").unlink()
+    notes = export(run, tmp_path / "again").notes
+    assert notes[0].startswith("no TRL script: data.path") and not (tmp_path / "again/trl").exists()
+
+
+def test_a_model_whose_base_is_gone_is_exported_all_the_same(tmp_path: Path) -> None:
+    shutil.copytree(model_folder("bundled:tiny"), tmp_path / "base")
+    run = trained(tmp_path, "moved", f"model.path={tmp_path / 'base'}", "num_steps=2")
+    (tmp_path / "base").rename(tmp_path / "elsewhere")
+    export(run, tmp_path / "out")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("more", "expected", "why"),
+    [
+        ({"algorithm": {"name": "reinforce"}, "rollout": {"group_size": 1}}, None, "groups of two"),
+        (
+            {"algorithm": {"kl_reference": "synced", "reference_sync_every": 10},
+             "optim": {"updates_per_rollout": 2, "minibatches": 4}},
+            {"ref_model_sync_steps": 80, "ref_model_mixup_alpha": 1.0}, "",
+        ),
+        (
+            {"algorithm": {"kl_reference": "average", "reference_decay": 0.9},
+             "optim": {"updates_per_rollout": 2}},
+            {"ref_model_sync_steps": 2, "ref_model_mixup_alpha": 0.1}, "",
+        ),
+        (
+            {"algorithm": {"kl_reference": "synced", "reference_sync_every": 10},
+             "model": {"lora": {}}},
+            None, "moves no reference",
+        ),
+    ],
+)  # fmt: skip
+def test_what_else_trl_does(more: dict[str, Any], expected: Any, why: str) -> None:
+    config = parse_config(more)
+    if expected is None:
+        with pytest.raises(ValueError, match=why):
+            in_trl(config)
+    else:
+        assert expected.items() <= in_trl(config).settings.items()
+
+
+REWARDS = """
+def plain(completions, answer):
+    return [1.0 if one else 0.0 for one in completions]
+
+
+def stepped(completion, step):
+    return float(step >= 0)
+
+
+def talks(completion, prompt):
+    return float(completion[-1]["role"] == "assistant" and prompt[-1]["role"] == "user")
+"""
+
+
+def test_rewards_are_called_in_the_script_as_they_ask_for(tmp_path: Path) -> None:
+    functions = [
+        RewardFunction("plain", REWARDS, "plain"), RewardFunction("stepped", REWARDS, "stepped"),
+        RewardFunction("talks", REWARDS, "talks", 0.5, "messages"),
+    ]  # fmt: skip
+    config = parse_config({"algorithm": {"truncated": "penalize", "overlong_penalty": 0.5}})
+    files = script_files("r", "model", config, in_trl(config), functions)
+    script = files["train_trl.py"].partition("args = GRPOConfig(")[0]
+    (tmp_path / "reward_file_1.py").write_text(files["reward_file_1.py"])
+    calls = re.findall(
+        r"^        (.*),$", files["train_trl.py"].partition("reward_funcs=[")[2], re.M
+    )
+    assert calls[3] == "at_the_limit(64)"
+    chat = [{"role": "assistant", "content": "18"}]
+    given = {
+        "prompts": [[{"role": "user", "content": "?"}]] * 2, "completions": [chat, chat],
+        "completion_ids": [[1] * 64, [1]], "answer": ["1", "2"], "trainer_state": None,
+    }  # fmt: skip
+    program = f"{script}\nprint([f(**{given!r}) for f in ({', '.join(calls[:4])},)])"
+    stubs = (
+        "import sys, types\nfor n in ('datasets', 'trl', 'torch'):\n    m = types.ModuleType(n)\n"
+    )
+    stubs += "    m.__getattr__ = lambda name: None\n    sys.modules[n] = m\n"
+    done = subprocess.run(
+        [sys.executable, "-c", stubs + program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert eval(done.stdout) == [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [-1.0, 0.0]]
+
+
 def test_several_updates_are_counted_as_trl_counts() -> None:
     optim = {"updates_per_rollout": 2, "minibatches": 4, "warmup_steps": 3}
     found = in_trl(parse_config({"num_steps": 5, "optim": optim})).settings
@@ -222,6 +323,8 @@ def test_several_updates_are_counted_as_trl_counts() -> None:
     assert (found["per_device_train_batch_size"], found["steps_per_generation"]) == (32, 4)
     uneven = in_trl(parse_config({"optim": {"minibatches": 3}}))
     assert uneven.settings["steps_per_generation"] == 1 and "do not go into 3" in str(uneven.lost)
+    even = in_trl(parse_config({"rollout": {"prompts_per_step": 6}, "optim": {"minibatches": 4}}))
+    assert even.settings["steps_per_generation"] == 4, "48 completions in 4 parts"
 
 
 @pytest.mark.slow
