@@ -23,7 +23,7 @@ app = typer.Typer()
 @app.command()
 def export(
     run: RunName,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is new or empty.")],
     step: Annotated[
         int | None, typer.Option(help="Of which checkpoint; the newest if not said.", min=0)
     ] = None,
@@ -39,6 +39,12 @@ def export(
     from grpo_core.export import export as write  # noqa: PLC0415  torch and transformers
 
     done = write(found, folder, step, adapter)
-    console.print(f"step {done.step} of {run} in {folder}: {done.form}", markup=False)
-    for note in done.notes:
-        console.print(f"  TRL: {note}", markup=False, soft_wrap=True)
+    for damaged in done.skipped:
+        console.print(f"! passed over: {damaged}", markup=False, soft_wrap=True)
+    said = f"step {done.step} of {run} in {folder}: {done.form.sentence}"
+    console.print(said, markup=False, soft_wrap=True)
+    script = folder / "trl" / "train_trl.py"
+    about = f"{script} trains the same with TRL, but for this:"
+    console.print(about if done.has_script else "no script for TRL:", markup=False, soft_wrap=True)
+    for sentence in done.lost:
+        console.print(f"  {sentence}", markup=False, soft_wrap=True)

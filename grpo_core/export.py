@@ -1,5 +1,7 @@
 """A run's model as a folder that the library, and whatever builds on it, loads like any other; with
 a model card, the recipe, and the same training for TRL.
+
+All is read and worked out first, then written beside the target, then renamed.
 """
 
 from __future__ import annotations
@@ -7,19 +9,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import peft
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedModel
 
 from grpo_core import checkpoint
-from grpo_core.adapters import SETTINGS
+from grpo_core.adapters import SETTINGS, WEIGHTS
 from grpo_core.config import RunConfig
-from grpo_core.model_card import model_card
-from grpo_core.policy import model_folder
+from grpo_core.model_card import Form, model_card, read_history
+from grpo_core.policy import halve, load_model, model_folder
 from grpo_core.prepare import wants_half
 from grpo_core.recipe import parse_config, to_yaml
 from grpo_core.rewards import RewardFunction, load_version
@@ -35,87 +38,135 @@ class Exported:
 
     path: Path
     step: int
-    form: str
-    """For people: whole, merged or adapters, and in which precision."""
-    notes: list[str]
-    """What is not there, and why."""
+    form: Form
+    skipped: list[str]
+    """Newer checkpoints that are damaged, and how."""
+    lost: list[str]
+    """What the script for TRL cannot say, a sentence each; where there is none, why."""
+    has_script: bool
 
 
 def export(run: Run, target: Path, step: int | None = None, as_adapter: bool = False) -> Exported:
     """Write the model of a checkpoint (the newest whole one, or that of `step`) into `target`,
-    which must not exist yet. All of it appears at once or not at all.
+    which must be free or an empty folder. All of it appears at once or not at all.
 
     The weights are what the trainer had: in bf16 where it trained in bf16. Adapters are merged in
     fp32, because bf16 would round away what they have learned, or stay adapters. Raises ValueError
-    where there is no such checkpoint, or where the folder cannot be written.
+    that says what to do where the run is live, has no such checkpoint, or lacks something that is
+    needed, and where the folder cannot be written.
     """
-    source = _checkpoint(run, step)
+    if run.is_live():  # it removes checkpoints while we read them
+        raise ValueError(
+            f"{run.name}: is {run.status()}; stop it first (`grpo-studio stop {run.name}`), "
+            f"`grpo-studio resume {run.name}` goes on from there"
+        )
+    target = _free(target)
+    source, skipped = _checkpoint(run, step)
     position = checkpoint.read_position(source)
     config = parse_config(position.config, source.name)
-    if as_adapter and config.model.lora is None:
-        raise ValueError(f"{run.name} has no adapters: it trained the weights themselves")
     functions = load_version(run.rewards, position.reward_version)
-    temporary = _beside(target)
+    history = read_history(run, position.step)
+    precision = history.meta.get("precision")
+    half = precision == "bf16" if precision else wants_half(config.model.precision)
+    form = _form(run, config, as_adapter, half)
+    merged = _merge(config.model.path, source / "model", half) if form.kind == "merged" else None
+    texts, lost = _trl_files(run.name, source / "model", config, functions)
+    has_script = bool(texts)
+    texts["README.md"] = model_card(run.name, history, config, functions, form)
+    texts["recipe.yaml"] = to_yaml(config)
+    if form.kind == "adapters":
+        texts[SETTINGS] = _adapter_settings(source / "model", config)
+    _place(source / "model", target, merged, texts)
+    return Exported(target, position.step, form, skipped, lost, has_script)
+
+
+def _place(
+    saved: Path, target: Path, merged: PreTrainedModel | None, texts: dict[str, str]
+) -> None:
+    """What was saved, with the merged model in place of its adapters, and `texts` by path, at once;
+    after a ValueError nothing of it is there."""
+    temporary = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        form = _write_model(source / "model", temporary, config, as_adapter)
-        card = model_card(run, position.step, config, functions, as_adapter)
-        (temporary / "README.md").write_text(card, encoding="utf-8")
-        (temporary / "recipe.yaml").write_text(to_yaml(config), encoding="utf-8")
-        notes = _write_trl(temporary / "trl", run.name, config, functions)
+        if merged is None:
+            shutil.copytree(saved, temporary)
+        else:
+            adapters = shutil.ignore_patterns(SETTINGS, WEIGHTS)
+            shutil.copytree(saved, temporary, ignore=adapters)
+            merged.save_pretrained(temporary)
+        for name, text in texts.items():
+            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).write_text(text, encoding="utf-8")
         os.rename(temporary, target)
-    except OSError as error:
-        raise ValueError(f"{target}: cannot be written: {error.strerror or error}") from None
+    except (OSError, SafetensorError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ValueError(
+            f"{target}: cannot be written: {why}; nothing of it was kept, make room or name "
+            "another folder"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Exported(target, position.step, form, notes)
 
 
-def _checkpoint(run: Run, step: int | None) -> Path:
-    """A whole checkpoint; ValueError that names those there are."""
+def _free(target: Path) -> Path:
+    """The target without links and dots; ValueError where it is taken or has no parent."""
+    whole = target.resolve()
+    try:
+        if whole.exists() and (not whole.is_dir() or any(whole.iterdir())):
+            raise ValueError(f"{target}: is there already; name a folder that is not, or empty it")
+        if not whole.parent.is_dir():
+            raise ValueError(f"{target}: there is no folder {whole.parent}; make it first")
+    except OSError as error:
+        raise ValueError(f"{target}: cannot be read: {error.strerror}") from None
+    return whole
+
+
+def _checkpoint(run: Run, step: int | None) -> tuple[Path, list[str]]:
+    """A whole checkpoint, and the damaged ones before it; ValueError that names those there are."""
     known = list(checkpoint.newest_first(run.checkpoints))
     wanted = [path for path in known if step is None or path.name == f"step_{step:06d}"]
-    reasons = []
+    damaged: list[str] = []
     for path in wanted:
         reason = checkpoint.problem_with(path)
         if reason is None:
-            return path
-        reasons.append(f"{path.name}: {reason}")
-    if reasons:
-        raise ValueError(f"{run.name}: no checkpoint is whole; {'; '.join(reasons)}")
-    there = ", ".join(str(int(path.name.removeprefix("step_"))) for path in known)
-    if step is not None and known:
+            return path, damaged
+        damaged.append(f"{path.name}: {reason}")
+    there = ", ".join(path.name.removeprefix("step_").lstrip("0") or "0" for path in known)
+    if damaged and len(known) > len(wanted):
+        raise ValueError(
+            f"{run.name}: {damaged[0]}; try another checkpoint with --step (there are: {there})"
+        )
+    if damaged:
+        raise ValueError(
+            f"{run.name}: no checkpoint is whole ({'; '.join(damaged)}); train it again from "
+            f"{run.config_path}"
+        )
+    if known:
         raise ValueError(f"{run.name}: has no checkpoint of step {step}; there are: {there}")
-    raise ValueError(f"{run.name}: has no checkpoint yet (it is {run.status()})")
-
-
-def _beside(target: Path) -> Path:
-    """A hidden folder next to the target; ValueError where the target is taken or has no parent."""
-    if target.exists():
-        raise ValueError(f"{target}: is there already; name a folder that is not")
-    if not target.parent.is_dir():
-        raise ValueError(f"{target}: {target.parent} is not a folder")
-    temporary = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    return temporary
+    raise ValueError(
+        f"{run.name}: has no checkpoint yet (it is {run.status()}); "
+        f"`grpo-studio resume {run.name}` trains it on"
+    )
 
 
 # --- the model -----------------------------------------------------------------------------------
 
 
-def _write_model(saved: Path, target: Path, config: RunConfig, as_adapter: bool) -> str:
-    if config.model.lora is None:
-        shutil.copytree(saved, target)
-        return f"whole model, {_precision(config)}"
-    base = _base(config)
+def _form(run: Run, config: RunConfig, as_adapter: bool, half: bool) -> Form:
+    if config.model.lora is not None:
+        return Form("adapters" if as_adapter else "merged", half)
     if as_adapter:
-        shutil.copytree(saved, target)
-        settings = json.loads((target / SETTINGS).read_text(encoding="utf-8"))
-        settings["base_model_name_or_path"] = base
-        (target / SETTINGS).write_text(json.dumps(settings, indent=2), encoding="utf-8")
-        return f"adapters of {base}"
-    _merge(base, saved, wants_half(config.model.precision)).save_pretrained(target)
-    AutoTokenizer.from_pretrained(saved).save_pretrained(target)
-    return "adapters merged into the model, fp32"
+        raise ValueError(
+            f"{run.name}: has no adapters, it trained the weights themselves; leave out --adapter"
+        )
+    return Form("whole", half)
+
+
+def _adapter_settings(saved: Path, config: RunConfig) -> str:
+    """As the library wants them for loading by the folder's name alone."""
+    settings = json.loads((saved / SETTINGS).read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"] = _base(config)
+    return json.dumps({**settings, "task_type": "CAUSAL_LM", "inference_mode": True}, indent=2)
 
 
 def _base(config: RunConfig) -> str:
@@ -124,19 +175,21 @@ def _base(config: RunConfig) -> str:
     return str(folder.resolve()) if folder.is_dir() else config.model.path
 
 
-def _precision(config: RunConfig) -> str:
-    return "bf16" if wants_half(config.model.precision) else "fp32"
-
-
-def _merge(base: str, saved: Path, half: bool) -> PreTrainedModel:
+def _merge(path: str, saved: Path, half: bool) -> PreTrainedModel:
     """The adapters added to the weights they were trained on; bf16 ones are what they round to."""
-    model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(
-        base, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-    )
+    model = load_model(model_folder(path), path)
     if half:
-        for parameter in model.parameters():
-            parameter.data = parameter.data.bfloat16().float()
-    adapted: Any = peft.PeftModel.from_pretrained(model, str(saved))
+        halve(model)
+        model.float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # it asks for a name that transformers drops
+        try:
+            adapted: Any = peft.PeftModel.from_pretrained(model, str(saved))
+        except RuntimeError:  # it says which of a hundred shapes do not fit
+            raise ValueError(
+                f"model.path: the adapters do not fit {path}, which has changed since the run "
+                "began; put it back, or export the adapters alone (--adapter)"
+            ) from None
     merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
     return merged
 
@@ -144,20 +197,17 @@ def _merge(base: str, saved: Path, half: bool) -> PreTrainedModel:
 # --- the same training for TRL -------------------------------------------------------------------
 
 
-def _write_trl(
-    folder: Path, name: str, config: RunConfig, functions: list[RewardFunction]
-) -> list[str]:
-    """The script with its rewards and problems; what TRL cannot express, or why there is none."""
+def _trl_files(
+    name: str, saved: Path, config: RunConfig, functions: list[RewardFunction]
+) -> tuple[dict[str, str], list[str]]:
+    """The script with its rewards and problems, by path, and what TRL cannot express; no files and
+    the reason where TRL cannot come near, or where the data are gone."""
     try:
         translated = in_trl(config)
         problems = load_task(config.data, config.evaluation.num_problems).train
     except ValueError as error:
-        return [f"no TRL script: {error}"]
-    is_chat = AutoTokenizer.from_pretrained(folder.parent).chat_template is not None
-    model = _base(config)
-    folder.mkdir()
-    for file, text in script_files(name, model, config, translated, functions).items():
-        (folder / file).write_text(text, encoding="utf-8")
-    lines = problem_lines(problems, config, is_chat)
-    (folder / "train.jsonl").write_text(lines, encoding="utf-8")
-    return translated.lost
+        return {}, [str(error)]
+    is_chat = AutoTokenizer.from_pretrained(saved).chat_template is not None
+    files, lost = script_files(name, _base(config), config, translated, functions)
+    files["train.jsonl"] = problem_lines(problems, config, is_chat)
+    return {f"trl/{file}": text for file, text in files.items()}, lost

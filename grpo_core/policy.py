@@ -83,23 +83,23 @@ def load_policy(
         check_saved(weights, lora)
     folder = model_folder(path)
     tokenizer = _load_tokenizer(folder, path)
-    initial = _load_model(folder, path)
+    initial = load_model(folder, path)
     masters: dict[str, Tensor] = {}
     if lora is not None or not is_trained:
         model, reference = initial, None
         if half:
-            _halve(model)
+            halve(model)
         if lora is not None:
             add_adapters(model, lora, seed, weights)
         else:
             assert weights is None  # its folder is the path
             _take_out_of_file(model)
     else:  # always a copy, see `_take_out_of_file`
-        model = copy.deepcopy(_load_model(str(weights), str(weights)) if weights else initial)
+        model = copy.deepcopy(load_model(str(weights), str(weights)) if weights else initial)
         reference = initial.requires_grad_(False)
-        masters = _halve(model) if half else {}
+        masters = halve(model) if half else {}
         if half:
-            _halve(reference)
+            halve(reference)
     for one in (model, reference):
         if one is not None:
             one.to(device).eval()  # type: ignore[arg-type]  # the library hides the device form
@@ -130,7 +130,7 @@ def _take_out_of_file(model: PreTrainedModel) -> None:
         parameter.data = parameter.data.clone()
 
 
-def _halve(model: PreTrainedModel) -> dict[str, Tensor]:
+def halve(model: PreTrainedModel) -> dict[str, Tensor]:
     """Parameters to bf16; returns what they were, by name.
 
     Parameters only: a model's `.to(bfloat16)` also rounds the rotary frequencies, which turns
@@ -153,7 +153,8 @@ def _load_tokenizer(folder: str, path: str) -> PreTrainedTokenizerBase:
         ) from None
 
 
-def _load_model(folder: str, path: str) -> PreTrainedModel:
+def load_model(folder: str, path: str) -> PreTrainedModel:
+    """The weights of a folder or of the hub, in fp32; `path` is what errors call it."""
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,

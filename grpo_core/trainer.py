@@ -155,6 +155,7 @@ class Trainer:
             engine=self.worker.engine.name,
             model=model.config.model_type,
             num_parameters=sum(p.numel() for p in model.parameters()),
+            precision="bf16" if model.dtype == torch.bfloat16 else "fp32",
             device=str(self.worker.learner.accelerator.device),
             num_processes=self.worker.team.size,
             sandbox=asdict(protection),

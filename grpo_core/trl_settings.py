@@ -62,7 +62,9 @@ def _loss(algorithm: AlgorithmConfig, lost: list[str]) -> dict[str, Any]:
     clipping, aggregation = algorithm.clipping or "ppo", algorithm.aggregation or "seq_mean"
     level = algorithm.ratio_level or "token"
     if level == "none":
-        lost.append("Without a ratio (ratio_level: none) is not there; on policy it is the same.")
+        lost.append(
+            "A loss without a ratio is not there (ratio_level: none); on policy it is the same."
+        )
     if clipping == "none":
         lost.append("A loss without a clip is not there; the ratio is clipped as by default.")
     known = _LOSSES.get((clipping, aggregation))
@@ -179,6 +181,9 @@ def _optimizer(config: RunConfig, lost: list[str]) -> dict[str, Any]:
         "weight_decay": optim.weight_decay,
         "max_grad_norm": optim.max_grad_norm,
         "seed": config.seed,
+        "logging_steps": updates,
+        "save_steps": config.checkpoint.every * updates,
+        "save_total_limit": config.checkpoint.keep,
     }
 
 
@@ -196,8 +201,5 @@ def _others(config: RunConfig, lost: list[str]) -> None:
     lost.append("A reward that raises ends TRL's training; here it costs its completion.")
     lost.append("A reward's prompt is the user's turn; here it is the whole rendered prompt.")
     lost.append("Which prompts a step draws, and what is sampled for them, differ.")
-    lost.append(
-        f"The greedy evaluation on held-out problems every {config.evaluation.every} steps is not "
-        "there."
-    )
+    lost.append("The greedy evaluation on held-out problems is not there.")
     lost.append("Rewards run in the trainer's own process, without a sandbox or a deadline.")
