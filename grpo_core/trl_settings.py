@@ -60,7 +60,7 @@ def in_trl(config: RunConfig) -> InTrl:
 
 def _loss(algorithm: AlgorithmConfig, lost: list[str]) -> dict[str, Any]:
     clipping, aggregation = algorithm.clipping or "ppo", algorithm.aggregation or "seq_mean"
-    level = algorithm.ratio_level or "token"
+    level = _level(algorithm)
     if level == "none":
         lost.append(
             "A loss without a ratio is not there (ratio_level: none); on policy it is the same."
@@ -80,6 +80,10 @@ def _loss(algorithm: AlgorithmConfig, lost: list[str]) -> dict[str, Any]:
     return {"loss_type": loss, "importance_sampling_level": "token" if level == "none" else level}
 
 
+def _level(algorithm: AlgorithmConfig) -> str:
+    return algorithm.ratio_level or "token"
+
+
 def _clip(algorithm: AlgorithmConfig, lost: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if algorithm.clip_low is not None:
@@ -92,6 +96,8 @@ def _clip(algorithm: AlgorithmConfig, lost: list[str]) -> dict[str, Any]:
     if algorithm.clipping == "sapo":
         found["sapo_temperature_pos"] = algorithm.sapo_positive
         found["sapo_temperature_neg"] = algorithm.sapo_negative
+    if _level(algorithm) != "none":
+        lost.append("A ratio beyond e^20 has no gradient here; in TRL nothing bounds it.")
     if algorithm.importance_cap is not None:
         lost.append("importance_cap: TRL corrects for its engine with vLLM only.")
     return found
@@ -130,6 +136,8 @@ def _advantage(algorithm: AlgorithmConfig, lost: list[str]) -> dict[str, Any]:
         lost.append(
             f"advantage: {name} is not there; `mean` (the reward less its group's mean) is."
         )
+    if name == "batch_std":
+        lost.append("A group with one reward counts in TRL's deviation of the batch, not here.")
     found: dict[str, Any] = {"scale_rewards": _SCALES.get(name, "none")}
     if algorithm.multi_objective_aggregation == "normalize_then_sum":
         found["multi_objective_aggregation"] = "normalize_then_sum"

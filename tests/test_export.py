@@ -510,6 +510,14 @@ def test_rewards_are_called_in_the_script_as_they_ask_for(texts: Any, tmp_path: 
     assert eval(done.stdout) == expected, "update 6 of 3 a step is in the third step"
 
 
+def test_what_few_recipes_meet_is_said_of_them_alone() -> None:
+    said = [
+        " ".join(in_trl(parse_config({"algorithm": {"advantage": name}})).lost)
+        for name in ("batch_std", "zscore")
+    ]
+    assert ["deviation of the batch" in one for one in said] == [True, False]
+
+
 def test_several_updates_are_counted_as_trl_counts() -> None:
     optim = {"updates_per_rollout": 2, "minibatches": 4, "warmup_steps": 3}
     found = in_trl(parse_config({"num_steps": 5, "optim": optim})).settings
