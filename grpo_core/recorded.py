@@ -4,9 +4,12 @@ with a `completion` each. A row that cannot be judged is counted and says why; t
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +21,7 @@ from grpo_core.judge import Grade, Judge
 from grpo_core.tasks import read_rows
 
 MAX_LINE = 16 << 20
-"""Bytes of a line."""
+"""Bytes of a line of JSONL, characters of a cell of CSV."""
 AT_ONCE = 256
 """Completions that the judge is given together."""
 
@@ -28,7 +31,7 @@ class Recorded:
     """A completion and the reference answer of its row, or why there are none."""
 
     where: str
-    """For people: which line of the file, or which row of a table."""
+    """For people: on which line of the file it begins, or which row of a table it is."""
     text: str = ""
     gold: str = ""
     why: str = ""
@@ -40,13 +43,14 @@ def read_recorded(path: Path, task: str, answer_column: str | None = None) -> li
     Raises ValueError if the file cannot be read, or if no row has both columns.
     """
     column = answer_column or COLUMNS.get(task, ("question", "answer"))[1]
-    if path.suffix.lower() == ".jsonl":
-        rows, place = _jsonl_rows(path), "line"
-    else:
-        rows, place = enumerate(read_rows(path), start=1), "row"
+    if not path.is_file():  # also refuses pipes and devices, which would block
+        raise ValueError(f"{path}: is not a file")
+    readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows}
+    reader = readers.get(path.suffix.lower(), _table_rows)
+    place = "row" if reader is _table_rows else "line"
     found: list[Recorded] = []
     columns: set[str] = set()
-    for number, row in rows:
+    for number, row in reader(path):
         if isinstance(row, dict):
             columns |= row.keys()
         found.append(_recorded(f"{place} {number}", row, task, column))
@@ -66,8 +70,6 @@ def read_recorded(path: Path, task: str, answer_column: str | None = None) -> li
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[int, Any]]:
     """Line numbers with their rows; a line that is no JSON object stands there as the reason."""
-    if not path.is_file():  # also refuses pipes and devices, which would block
-        raise ValueError(f"{path}: is not a file")
     try:
         with path.open("rb") as file:
             for number, line in enumerate(_lines(file), start=1):
@@ -98,6 +100,76 @@ def _row(line: bytes | None) -> dict[str, Any] | str:
     except (ValueError, RecursionError):
         return "the line is not JSON"
     return row if isinstance(row, dict) else "the line is not a JSON object"
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """The lines that rows begin on with the rows, or why one is none."""
+    try:
+        # surrogates stand for what is no UTF-8, so that only its own row is lost
+        with (
+            path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
+            _long_cells(),
+        ):
+            yield from _records(path, csv.reader(file, strict=True))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """The limit of the library ends a row in its middle, and what follows is then read awry."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _records(path: Path, reader: Any) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    header: list[str] | None = None
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, f"the row is not CSV: {error}"
+            continue
+        if not cells:
+            continue
+        if header is None:
+            header = cells
+            if not _is_unicode(header):
+                raise ValueError(f"{path}: is not UTF-8; save it as UTF-8")
+        else:
+            yield line, _csv_row(header, cells)
+
+
+def _csv_row(header: list[str], cells: list[str]) -> dict[str, Any] | str:
+    if len(cells) > len(header):
+        return f"the row has {len(cells)} cells, the header has {len(header)}"
+    if max(map(len, cells)) > MAX_LINE:
+        return f"a cell is longer than {MAX_LINE:,} characters"
+    if not _is_unicode(cells):
+        return "the row is not UTF-8"
+    return dict(zip(header, cells, strict=False))
+
+
+def _is_unicode(cells: list[str]) -> bool:
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _table_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Row numbers with the rows of a Parquet file."""
+    try:
+        yield from enumerate(read_rows(path), start=1)
+    except ValueError as error:  # here the path is no setting but an argument
+        raise ValueError(str(error).removeprefix("data.path: ")) from None
 
 
 def _recorded(where: str, row: dict[str, Any] | str, task: str, column: str) -> Recorded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Iterator
@@ -318,9 +319,42 @@ def test_a_line_that_is_too_long_is_passed_over(tmp_path: Path, monkeypatch: Any
     assert [bool(one.why) for one in read_recorded(path, "file")] == [False, True, False]
 
 
+def test_a_bad_row_of_csv_loses_itself_alone(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("grpo_core.recorded.MAX_LINE", 300_000)
+    many = "y\n" * 200_000
+    text = (
+        "\ufeffanswer,completion\r\n18,it is 18\r\n18,18,19\r\n\r\n"
+        f"18,{'x' * 200_000} 18\r\n18,{'x' * 400_000}\r\n"
+        f'18,"{many}"\r\n18,"two\nlines, 18"\r\n18,"a"b\r\n18\r\n'
+    ).encode()
+    (tmp_path / "c.csv").write_bytes(text + b'18,\xff 18\r\n18,18\r\n18,"open\r\n18,18\r\n')
+    limit = csv.field_size_limit()
+    found = read_recorded(tmp_path / "c.csv", "file")
+    assert csv.field_size_limit() == limit == 131_072
+    after = 200_007  # the long cell has 200,000 lines of its own
+    assert [(one.where, one.why) for one in found] == [
+        ("line 2", ""),
+        ("line 3", "the row has 3 cells, the header has 2"),
+        ("line 5", ""),
+        ("line 6", "a cell is longer than 300,000 characters"),
+        ("line 7", "a cell is longer than 300,000 characters"),
+        (f"line {after + 1}", ""),
+        (f"line {after + 3}", "the row is not CSV: ',' expected after '\"'"),
+        (f"line {after + 4}", "there is no completion"),
+        (f"line {after + 5}", "the row is not UTF-8"),
+        (f"line {after + 6}", ""),
+        (f"line {after + 7}", "the row is not CSV: unexpected end of data"),
+    ]
+    assert found[5].text == "two\nlines, 18" and found[2].text.endswith("x 18")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
+        ("c.csv", b"", "c.csv: has no rows"),
+        ("c.csv", "answer,completion\n1,1\n".encode("utf-16"), "is not UTF-8; save it as UTF-8"),
+        ("c.csv", b"answer,said\n1,1\n", "no row has a column 'completion' (there: answer, said)"),
+        ("c.parquet", b"PAR1", "c.parquet is not a readable Parquet file"),
         ("c.jsonl", b"", "has no rows"),
         ("c.jsonl", b'{"question": "a", "answer": "1"}\n', "no row has a column 'completion'"),
         ("c.jsonl", b'{"completion": "a", "q": 1}\n', "no row has a column 'answer' (there: comp"),
@@ -333,7 +367,7 @@ def test_a_file_that_is_none_is_refused(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError) as caught:
         read_recorded(tmp_path / name, "file")
-    assert why in str(caught.value)
+    assert why in str(caught.value) and "data.path" not in str(caught.value)
     with pytest.raises(ValueError, match="is not a file"):
         read_recorded(tmp_path / "none.jsonl", "file")
 
