@@ -42,6 +42,11 @@ _BRACELESS_BOX = re.compile(r"\\boxed\s{1,9}([^\s{}$]{1,100})")
 _HASHES = re.compile(r"####[ \t]{0,9}([^\n]{1,500})")
 _PHRASE = re.compile(r"(?i:\banswer\b[\s*]{0,4}(?:is|was|:|=)|答案\s?(?:[是为為:=]))[\s:*]{0,6}")
 _NEGATIVE = re.compile(r"(?<!\d )(?<!\) )\b(?:negative|minus) (?=[\d.$])", re.IGNORECASE)
+_MONEY = re.compile(
+    r"(?<![\d.,])(?P<sign>[$€])? ?(?P<whole>\d{1,3}(?:,\d{3}){1,4}|\d{1,12})"
+    r"(?: (?P<name>dollar|euro)s?)?,? (?:and )?(?P<cents>\d{1,2}) cents?\b",
+    re.IGNORECASE,
+)
 _RANGE = re.compile(r"\d[\d.,]{0,20} ?[-:] ?\d")
 _SENTENCE_END = re.compile(r"[\n。]|[.!?;,](?=\s|$)")
 
@@ -59,12 +64,18 @@ def extract(text: str) -> tuple[str | None, str]:
     said = text.rpartition("</think>")[2]
     if "<think>" in said:
         return None, "unfinished_thinking"
-    said = _NEGATIVE.sub("-", said[-MAX_TEXT:].translate(_ASCII))
+    said = _MONEY.sub(_in_one, _NEGATIVE.sub("-", said[-MAX_TEXT:].translate(_ASCII)))
     for name, rule in _RULES:
         answer = rule(said)
         if answer is not None:
             return answer.strip()[:MAX_ANSWER] or None, name
     return None, "none"
+
+
+def _in_one(money: re.Match[str]) -> str:
+    """`18 dollars and 50 cents` as `18.50 dollars`."""
+    name = money["name"] or {"$": "dollar", "€": "euro"}.get(money["sign"])
+    return f"{money['whole']}.{money['cents']:0>2} {name}s" if name else money[0]
 
 
 def _in_answer_tag(text: str) -> str | None:
@@ -202,7 +213,7 @@ def _plain(text: str) -> str:
     text = unicodedata.normalize("NFKC", text.translate(_TABLE)).casefold()
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
-    text = text.strip(" *`\"'").rstrip(" .。,;:*")
+    text = _MONEY.sub(_in_one, text).strip(" *`\"'").rstrip(" .。,;:*")
     return _VARIABLE.sub("", text)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from grpo_core.grading import MAX_ANSWER, equivalent, extract, grade
+from grpo_core.verdict import decide
 
 DATA = Path(os.environ.get("GRPO_DATA", Path(__file__).parents[1] / "../shared/data"))
 
@@ -122,6 +123,30 @@ def test_long_answers() -> None:
     assert equivalent(long, long + " ")
     assert not equivalent(long, long[:-1] + "8")
     assert equivalent("7" * (MAX_ANSWER - 2) + ".0", "7" * (MAX_ANSWER - 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("18 dollars and 50 cents", "18.50"), ("It costs 18 dollars and 50 cents.", "18.50"),
+        ("The answer is 18 dollars and 50 cents.", "18.50"), ("$18 and 50 cents", "18.50"),
+        ("18 Dollars, 50 Cents", "18.50"),
+        (r"\boxed{18\text{ dollars and }50\text{ cents}}", "18.5"),
+        ("#### 1,018 dollars and 5 cents", "1018.05"), ("1 dollar and 1 cent", "1.01"),
+        ("negative 3 dollars and 25 cents", "-3.25"), ("€18 and 50 cents", "18.50"),
+        ("18 dollars and 50 apples", "50"), ("18 and 50 cents", "50"), ("50 cents", "50"),
+        ("18 dollars and 150 cents", "150"), ("18.25 dollars and 50 cents", "50"),
+    ],
+)  # fmt: skip
+def test_dollars_and_cents_are_one_number(text: str, value: str) -> None:
+    assert grade(text, value)
+    answer, _ = extract(text)
+    assert answer is not None and decide(answer, value)
+    for other in {"18", "50", "18.50", "1018", "5", "1", "-3", "3.25"} - {value, f"{value}0"}:
+        assert not grade(text, other) and not decide(answer, other)
+    if value == "18.50":  # also as the reference
+        assert decide("$18.50", "18 dollars and 50 cents") and decide(answer, "$18.50")
+        assert decide("18.05", "18 dollars and 50 cents") is False
 
 
 HOSTILE = [
