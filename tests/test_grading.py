@@ -156,7 +156,9 @@ HOSTILE = [
     r"\frac{1}" * 25_000, " " * 200_000, "1/" * 100_000, "-" * 200_000, "1.1" * 70_000,
     "1 " * 100_000, "½" * 200_000, "９" * 200_000, "9**9**9**9", r"\boxed{10000000!}",
     "\ud800 \udc00", "<think>" * 30_000 + "</think>" * 30_000, "\ufdfa" * 200_000,
-    "__import__('os').abort()", "$" * 200_000, "1e99" * 50_000,
+    "__import__('os').abort()", "$" * 200_000, "1e99" * 50_000, "1 1 " * 50_000,
+    "$1 dollar and 1 cent " * 10_000, "[" * 200_000 + "1" + "]" * 200_000, "(1)" * 70_000,
+    "1 " + "," * 200_000, "1=" * 100_000, "a, " * 70_000, r"\text{" * 40_000, "a-" * 100_000,
 ]  # fmt: skip
 
 
@@ -168,6 +170,10 @@ def test_hostile_text_takes_no_time(text: str) -> None:
     grade(text * 10, "1")
     equivalent(text[:MAX_ANSWER], "1")
     equivalent(text, text)
+    for given, gold in ((text, "1"), ("1", text), (text, r"\sqrt{2}"), (text, text[1:])):
+        decide(given[:MAX_ANSWER], gold[:MAX_ANSWER], is_ordered=True)
+        decide(given[:MAX_ANSWER], gold[:MAX_ANSWER])
+    decide(text, text + "1")
     assert time.process_time() - began < 1.5
 
 
