@@ -67,7 +67,10 @@ def _print(found: dict[str, Any], timeout: float) -> None:
         )
     lost = [row for row in found["rows"] if row["correct"] is None]
     if lost:
-        console.print(f"! {len(lost)} rows cannot be judged and do not count:")
+        rows = (
+            "row that cannot be judged does" if len(lost) == 1 else "rows that cannot be judged do"
+        )
+        console.print(f"! {len(lost)} {rows} not count:")
     for row in lost[:MAX_SHOWN]:
         console.print(f"  {row['where']}: {row['why']}", markup=False)
     if len(lost) > MAX_SHOWN:

@@ -93,7 +93,7 @@ def model_card(
     parts = [
         _front_matter(config, form),
         f"# {name}",
-        f"{_code(_base(config))} after {history.step:,} steps of reinforcement learning on "
+        f"{_code(_base(config))} after {_times(history.step, 'step')} of reinforcement learning on "
         f"`{config.data.task}` problems, trained with GRPO Studio. This is {form.sentence}.",
         _use(form),
         "## Evaluation\n\n" + _evaluation(history),
@@ -230,8 +230,8 @@ def _training(config: RunConfig, history: History, form: Form) -> str:
     }
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts.items())
     changed = (
-        f"\n\nSettings or rewards were changed {history.num_changes} times on the way; these are "
-        "the last ones."
+        f"\n\nSettings or rewards were changed {_times(history.num_changes, 'time')} on the way; "
+        "these are the last ones."
         if history.num_changes
         else ""
     )
@@ -284,6 +284,10 @@ def _code(text: str) -> str:
 def _fence(text: str, least: int) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     return "`" * max(least, longest + 1)
+
+
+def _times(num: int, what: str) -> str:
+    return f"{num:,} {what}{'s' * (num != 1)}"
 
 
 def _cell(text: str) -> str:

@@ -213,7 +213,7 @@ def test_names_on_the_card_stay_names() -> None:
     assert "### ``` a``b`<img src=x>| # heading ```\n\n`````python\n" in before
     assert "````text\n```\n# out\n````" in before
     assert (
-        "`my model` after 1 steps" in before and "/home" not in before and "/secret" not in before
+        "`my model` after 1 step of" in before and "/home" not in before and "/secret" not in before
     )
 
 
