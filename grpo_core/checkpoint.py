@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from grpo_core.learner import Learner
+from grpo_core.runs import Run
 
 MANIFEST = "MANIFEST.json"
 OPTIMIZER, CRITIC = "optimizer.safetensors", "critic.safetensors"
@@ -133,6 +134,33 @@ def latest(folder: Path, on_skip: Callable[[Path, str], None]) -> Path | None:
             return path
         on_skip(path, reason)
     return None
+
+
+def whole_one(run: Run, step: int | None) -> tuple[Path, list[str]]:
+    """The newest whole checkpoint of a run, or that of `step`, and what is wrong with newer ones;
+    ValueError that names those there are."""
+    known = list(newest_first(run.checkpoints))
+    wanted = [path for path in known if step is None or path.name == f"step_{step:06d}"]
+    damaged: list[str] = []
+    for path in wanted:
+        reason = problem_with(path)
+        if reason is None:
+            return path, damaged
+        damaged.append(f"{path.name}: {reason}")
+    there = ", ".join(path.name.removeprefix("step_").lstrip("0") or "0" for path in known)
+    if damaged and len(known) > len(wanted):
+        raise ValueError(f"{run.name}: {damaged[0]}; try another checkpoint (there are: {there})")
+    if damaged:
+        raise ValueError(
+            f"{run.name}: no checkpoint is whole ({'; '.join(damaged)}); train it again from "
+            f"{run.config_path}"
+        )
+    if known:
+        raise ValueError(f"{run.name}: has no checkpoint of step {step}; there are: {there}")
+    raise ValueError(
+        f"{run.name}: has no checkpoint yet (it is {run.status()}); "
+        f"`grpo-studio resume {run.name}` trains it on"
+    )
 
 
 def retire(folder: Path, keep: int) -> None:

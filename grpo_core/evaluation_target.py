@@ -63,7 +63,7 @@ def target_of_run(run: Run, step: int | None) -> Target:
         config = load_recipe(run.config_path)
         model = config.model.model_copy(update={"lora": None})
         return Target(model, fingerprint(model.path), run, 0, config)
-    path = checkpoint_of(run, step)
+    path, _ = checkpoint.whole_one(run, step)
     position = checkpoint.read_position(path)
     config = parse_config(position.config, path.name)
     digest = hashlib.sha256((path / checkpoint.MANIFEST).read_bytes()).hexdigest()[:24]
@@ -73,24 +73,6 @@ def target_of_run(run: Run, step: int | None) -> Target:
 def target_of_model(model: ModelConfig) -> Target:
     """A model that no run trained."""
     return Target(model, fingerprint(model.path))
-
-
-def checkpoint_of(run: Run, step: int | None) -> Path:
-    """A whole checkpoint; ValueError that names those there are."""
-    known = list(checkpoint.newest_first(run.checkpoints))
-    wanted = [path for path in known if step is None or path.name == f"step_{step:06d}"]
-    reasons = []
-    for path in wanted:
-        reason = checkpoint.problem_with(path)
-        if reason is None:
-            return path
-        reasons.append(f"{path.name}: {reason}")
-    if reasons:
-        raise ValueError(f"{run.name}: no checkpoint is whole; {'; '.join(reasons)}")
-    there = ", ".join(str(int(path.name.removeprefix("step_"))) for path in known)
-    if step is not None and known:
-        raise ValueError(f"{run.name}: has no checkpoint of step {step} (there: {there})")
-    raise ValueError(f"{run.name}: has no checkpoint yet; {run.name}@0 is the model it began with")
 
 
 def fingerprint(path: str) -> str:

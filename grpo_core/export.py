@@ -61,7 +61,7 @@ def export(run: Run, target: Path, step: int | None = None, as_adapter: bool = F
             f"`grpo-studio resume {run.name}` goes on from there"
         )
     target = _free(target)
-    source, skipped = _checkpoint(run, step)
+    source, skipped = checkpoint.whole_one(run, step)
     position = checkpoint.read_position(source)
     config = parse_config(position.config, source.name)
     functions = load_version(run.rewards, position.reward_version)
@@ -119,34 +119,6 @@ def _free(target: Path) -> Path:
     except OSError as error:
         raise ValueError(f"{target}: cannot be read: {error.strerror}") from None
     return whole
-
-
-def _checkpoint(run: Run, step: int | None) -> tuple[Path, list[str]]:
-    """A whole checkpoint, and the damaged ones before it; ValueError that names those there are."""
-    known = list(checkpoint.newest_first(run.checkpoints))
-    wanted = [path for path in known if step is None or path.name == f"step_{step:06d}"]
-    damaged: list[str] = []
-    for path in wanted:
-        reason = checkpoint.problem_with(path)
-        if reason is None:
-            return path, damaged
-        damaged.append(f"{path.name}: {reason}")
-    there = ", ".join(path.name.removeprefix("step_").lstrip("0") or "0" for path in known)
-    if damaged and len(known) > len(wanted):
-        raise ValueError(
-            f"{run.name}: {damaged[0]}; try another checkpoint with --step (there are: {there})"
-        )
-    if damaged:
-        raise ValueError(
-            f"{run.name}: no checkpoint is whole ({'; '.join(damaged)}); train it again from "
-            f"{run.config_path}"
-        )
-    if known:
-        raise ValueError(f"{run.name}: has no checkpoint of step {step}; there are: {there}")
-    raise ValueError(
-        f"{run.name}: has no checkpoint yet (it is {run.status()}); "
-        f"`grpo-studio resume {run.name}` trains it on"
-    )
 
 
 # --- the model -----------------------------------------------------------------------------------

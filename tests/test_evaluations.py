@@ -192,7 +192,7 @@ def test_without_a_step_it_is_the_newest_checkpoint(runs: Path) -> None:
     ("target", "message"),
     [
         ("nothing", "neither a run in .* \\(there: lora, whole\\), nor RUN@STEP"),
-        ("whole@7", "whole: has no checkpoint of step 7 \\(there: 2, 1\\)"),
+        ("whole@7", "whole: has no checkpoint of step 7; there are: 2, 1"),
         ("no/model", "no/model: is no folder here and cannot be had from the hub"),
         ("bundled:other", "there is no bundled model 'other'"),
     ],
