@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 from grpo_core.algorithm_config import AlgorithmConfig, CriticConfig
 from grpo_core.algorithms import row_of
 from grpo_core.compatibility import NEEDS_NO_GROUP
+from grpo_core.data_config import COLUMNS as COLUMNS
+from grpo_core.data_config import DataConfig as DataConfig
+from grpo_core.data_config import columns_of as columns_of
 from grpo_core.sections import LIVE, Section
 
 
@@ -40,63 +43,6 @@ class ModelConfig(Section):
         "the model's own modules with one, `generate` is Hugging Face's. `auto` takes the first "
         "of them that can sample the model.",
     )
-
-
-COLUMNS = {"math": ("problem", "solution"), "cmath": ("question", "golden")}
-"""Question and answer where a data set calls them otherwise."""
-
-
-class DataConfig(Section):
-    task: Literal["arithmetic", "gsm8k", "math", "cmath", "file"] = Field(
-        "arithmetic",
-        description="`arithmetic` is generated; `gsm8k` comes from `path` or from the hub; `math` "
-        "and `cmath` come from `path`; `file` is your own data.",
-    )
-    path: str | None = Field(
-        None,
-        description="A JSONL, CSV or Parquet file with the data set's original columns, or a "
-        "folder that holds `train.*` and `test.*`.",
-    )
-    eval_path: str | None = Field(
-        None,
-        description="A file with the held-out problems. Without it, `test.*` beside `train.*` or "
-        "a part of the training file is held out.",
-    )
-    question_column: str = Field(
-        "question", description="Column with the question; the task's own where it is not given."
-    )
-    answer_column: str = Field(
-        "answer",
-        description="Column with the reference answer, or with the solution that ends in it; the "
-        "task's own where it is not given.",
-    )
-    system_prompt: str | None = Field(
-        None, description="A system turn before each question, where the chat template allows one."
-    )
-    prompt_template: str = Field(
-        "{question}", description="The user turn; `{question}` is replaced by the question."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _columns_of_the_task(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        question, answer = COLUMNS.get(str(values.get("task")), ("question", "answer"))
-        return {"question_column": question, "answer_column": answer, **values}
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if "{question}" not in self.prompt_template:
-            raise ValueError("prompt_template must contain {question}")
-        if self.task in ("file", "math", "cmath") and not self.path:
-            raise ValueError(
-                f"path is needed with task: {self.task}; name a JSONL, CSV or Parquet file, or a "
-                "folder with train.* and test.*"
-            )
-        if self.task == "arithmetic" and (self.path or self.eval_path):
-            raise ValueError("path does not go with task: arithmetic; use task: file")
-        return self
 
 
 class RewardConfig(Section):

@@ -6,12 +6,13 @@ Only safetensors are read and code from a model's repository is never run.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -20,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from grpo_core import prompts
 from grpo_core.adapters import add_adapters, check_saved
 from grpo_core.assets import assets_dir
 from grpo_core.config import DataConfig, LoraConfig
@@ -82,7 +84,7 @@ def load_policy(
     if weights is not None:
         check_saved(weights, lora)
     folder = model_folder(path)
-    tokenizer = _load_tokenizer(folder, path)
+    tokenizer = load_tokenizer(path)
     initial = load_model(folder, path)
     masters: dict[str, Tensor] = {}
     if lora is not None or not is_trained:
@@ -143,9 +145,10 @@ def halve(model: PreTrainedModel) -> dict[str, Tensor]:
     return masters
 
 
-def _load_tokenizer(folder: str, path: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a recipe's model. Raises ValueError in one sentence where there is none."""
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(model_folder(path), trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"model.path: {path} has no tokenizer that can be loaded "
@@ -183,20 +186,30 @@ def _first_sentence(error: Exception) -> str:
 # --- prompts -----------------------------------------------------------------------------------
 
 
-def render_prompt(tokenizer: PreTrainedTokenizerBase, data: DataConfig, question: str) -> str:
-    """The prompt as text: the model's chat template when it has one, else the bare template."""
-    user = data.prompt_template.replace("{question}", question)
+def render_prompt(
+    tokenizer: PreTrainedTokenizerBase,
+    data: DataConfig,
+    question: str,
+    examples: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The prompt as text: system prompt, worked examples (`(question, solution)`, each a turn of
+    user and assistant) and question, in the model's chat template where it has one, else as
+    `prompts.plain` writes them. ValueError where the template refuses such turns."""
+    chat = prompts.turns(data, question, examples)
     if tokenizer.chat_template is None:
-        return f"{data.system_prompt}\n\n{user}" if data.system_prompt else user
-    messages = [{"role": "user", "content": user}]
-    if data.system_prompt:
-        messages.insert(0, {"role": "system", "content": data.system_prompt})
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert isinstance(rendered, str)
-    return rendered
+        return prompts.plain(chat)
+    try:
+        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise ValueError(
+            f"data: the model's chat template refuses the prompt ({_first_sentence(error)}); some "
+            "take no system turn: put data.system_prompt into data.prompt_template"
+        ) from None
+    assert isinstance(text, str)
+    return text
 
 
-def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> list[list[int]]:
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     """Token ids of rendered prompts; a chat template has already put the special tokens in."""
     special = tokenizer.chat_template is None
-    return tokenizer(prompts, add_special_tokens=special)["input_ids"]
+    return tokenizer(texts, add_special_tokens=special)["input_ids"]

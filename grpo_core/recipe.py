@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from grpo_core.algorithms import row_of
 from grpo_core.config import RunConfig, Section
+from grpo_core.data_config import HUB, own_settings
 
 S = TypeVar("S", bound=Section)
 
@@ -51,7 +52,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> RunConfig:
         raise ValueError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: is not valid YAML: {_one_line(error)}") from None
-    values = _change_row(values, overrides or [])
+    values = _change_task(_change_row(values, overrides or []), overrides or [])
     values = apply_overrides(values if values is not None else {}, overrides or [])
     return _with_absolute_paths(parse_config(values, path.name), path.parent)
 
@@ -72,6 +73,18 @@ def _change_row(values: Any, overrides: list[str]) -> Any:
     chosen = {k: v for k, v in algorithm.items() if k not in row.settings or v != row.settings[k]}
     kept = {key: value for key, value in values.items() if key != "critic"}
     return {**kept, "algorithm": {key: v for key, v in chosen.items() if v is not None}}
+
+
+def _change_task(values: Any, overrides: list[str]) -> Any:
+    """The recipe without what only spells out its own task (columns, prompt template), where an
+    override names another one: as with the row of the algorithm."""
+    names = [o.partition("=")[2].strip() for o in overrides if o.startswith("data.task=")]
+    data = values.get("data") if isinstance(values, dict) else None
+    if not names or not isinstance(data, dict) or names[-1] == data.get("task"):
+        return values
+    own = own_settings(str(data.get("task")))
+    chosen = {key: v for key, v in data.items() if key not in own or v != own[key]}
+    return {**values, "data": chosen}
 
 
 def apply_overrides(values: Any, overrides: list[str]) -> Any:
@@ -117,7 +130,7 @@ def _index(items: list[Any], part: str, key: str) -> int:
 
 def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
     def absolute(path: str | None) -> str | None:
-        if path is None or Path(path).is_absolute():
+        if path is None or path.startswith(HUB) or Path(path).is_absolute():
             return path
         beside = folder / path
         return str((beside if beside.exists() else Path(path)).resolve())

@@ -20,6 +20,9 @@ class Problem:
     """The reference answer as a short string, as the grader compares it."""
     row: dict[str, Any] = field(default_factory=dict)
     """All columns of the data set's row; reward functions may ask for any of them by name."""
+    examples: tuple[tuple[str, str], ...] = ()
+    """Worked examples that stand before the question: `(question, solution)`; all problems of a
+    task share them."""
 
 
 @dataclass

@@ -1,32 +1,29 @@
 """Data sets as problems: the bundled arithmetic, GSM8K, MATH, CMATH, and files a user brings.
 
 Training and held-out problems never share a question, and none stands there twice; what is left out
-is said. `draw(step)` is a function of the seed and
-the step alone, so a resumed run sees the prompts it would have seen. No torch; `datasets` and
-`pyarrow` are imported only where a hub data set or a Parquet file is read.
+is said. Worked examples are training problems that are not trained on. `draw(step)` is a function
+of the seed and the step alone, so a resumed run sees the prompts it would have seen. No torch.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 from grpo_core import arithmetic
-from grpo_core.config import DataConfig
+from grpo_core.data_config import DataConfig
+from grpo_core.data_files import Row
+from grpo_core.data_files import read_rows as read_rows
+from grpo_core.data_splits import Split, find_splits, find_test
 from grpo_core.gold import gold_of, is_missing
+from grpo_core.prompts import worked
 from grpo_core.records import Problem
 
 NUM_ARITHMETIC_PROBLEMS = 8000
 MAX_NAMED = 3
 """Rows that a note names."""
-_SUFFIXES = (".jsonl", ".csv", ".parquet")
-_MAX_LINE = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -55,40 +52,81 @@ class Task:
 
 def load_task(config: DataConfig, num_held_out: int) -> Task:
     """The problems of a recipe. Raises ValueError that says which file, row or column is wrong."""
+    notes: list[str] = []
+    is_split = True
     if config.task == "arithmetic":
-        return Task(
-            _arithmetic("train", NUM_ARITHMETIC_PROBLEMS), _arithmetic("eval", num_held_out)
-        )
-    train_rows, held_out_rows = _read_splits(config)
-    notes: list[str] = []
-    train = _problems(train_rows, config, "train", notes)
-    if held_out_rows is not None:
-        held_out = _problems(held_out_rows, config, "test", notes)
+        train = _arithmetic("train", NUM_ARITHMETIC_PROBLEMS)
+        held_out = _arithmetic("eval", num_held_out)
     else:
-        train, held_out = _hold_out(train, num_held_out)
-    train = _without_held_out(train, held_out, notes)
-    if not train or not held_out:
-        what = "training" if not train else "held-out"
-        raise ValueError(
-            f"data: no {what} problems are left; the file is empty, too small to hold problems "
-            "out, or training and held-out questions are the same"
-        )
-    return Task(train, held_out[:num_held_out], tuple(notes), held_out_rows is not None)
+        train, held_out, is_split = _from_rows(config, num_held_out, notes)
+    train, examples = _take_examples(train, config)
+    held_out = held_out[:num_held_out]
+    for problem in (*train, *held_out):
+        problem.examples = examples
+    return Task(train, held_out, tuple(notes), is_split)
 
 
-def load_test(config: DataConfig) -> tuple[list[Problem], list[str]]:
+def load_test(
+    config: DataConfig, examples: tuple[tuple[str, str], ...] = ()
+) -> tuple[list[Problem], list[str]]:
     """The problems of the `test` split, or all of a file that has none, and what was left out.
-    Raises ValueError as `load_task` does."""
-    train_rows, held_out_rows = _read_splits(config)
-    rows = train_rows if held_out_rows is None else held_out_rows
-    notes: list[str] = []
-    return _problems(rows, config, "test", notes), notes
+    Worked examples are those given, else training problems beside it. Raises ValueError as
+    `load_task` does."""
+    split, beside, notes = find_test(config)
+    problems = problems_of(split, config, notes)
+    if config.shots and not examples:
+        train = problems_of(beside, config, []) if beside else []
+        _, examples = _take_examples(_without_held_out(train, problems, []), config)
+    for problem in problems:
+        problem.examples = examples
+    return problems, notes
 
 
 def num_shared(problems: Iterable[Problem], train: Iterable[Problem]) -> int:
     """How many of the problems ask what one of `train` asks."""
     known = {_alike(problem.question) for problem in train}
     return sum(_alike(problem.question) in known for problem in problems)
+
+
+def _from_rows(
+    config: DataConfig, num_held_out: int, notes: list[str]
+) -> tuple[list[Problem], list[Problem], bool]:
+    """Training problems, held-out ones, and whether these are a split of their own."""
+    split, other, chosen = find_splits(config)
+    notes += chosen
+    train = problems_of(split, config, notes)
+    if other is not None:
+        held_out = problems_of(other, config, notes)
+    else:
+        train, held_out = _hold_out(train, num_held_out)
+    train = _without_held_out(train, held_out, notes)
+    if not train or not held_out:
+        what = "training" if not train else "held-out"
+        said = f"; {'; '.join(notes)}" if notes else ""
+        raise ValueError(
+            f"data: no {what} problems are left; the file is empty, too small to hold problems "
+            f"out, or training and held-out questions are the same{said}"
+        )
+    return train, held_out, other is not None
+
+
+def _take_examples(
+    train: list[Problem], config: DataConfig
+) -> tuple[list[Problem], tuple[tuple[str, str], ...]]:
+    """What is left to train on, and the worked examples taken out of it: `(question, solution)`.
+    Which ones they are does not depend on the run's seed."""
+    if not config.shots:
+        return train, ()
+    if len(train) <= config.shots:
+        raise ValueError(
+            f"data.shots: {config.shots} examples are taken from the training problems, and there "
+            f"are {len(train)}; lower data.shots to {max(0, len(train) - 1)} or less, or bring more "
+            "data"
+        )
+    taken = random.Random("shots").sample(range(len(train)), config.shots)
+    examples = tuple((train[i].question, worked(config.task, train[i])) for i in taken)
+    out = set(taken)
+    return [problem for index, problem in enumerate(train) if index not in out], examples
 
 
 def _arithmetic(split: arithmetic.Split, num: int) -> list[Problem]:
@@ -115,35 +153,42 @@ def _hold_out(problems: list[Problem], num: int) -> tuple[list[Problem], list[Pr
 # --- rows to problems ----------------------------------------------------------------------------
 
 
-def _problems(
-    rows: Iterable[dict[str, Any]], config: DataConfig, split: str, notes: list[str]
-) -> list[Problem]:
-    """Each question once. A row without question or reference answer is left out and noted; where
-    no row has any, ValueError says what is missing."""
+def problems_of(split: Split, config: DataConfig, notes: list[str]) -> list[Problem]:
+    """Each question once. A row that cannot be read, or has no question or reference answer, is
+    left out and noted; where no row can be used, ValueError says what is missing."""
     found: dict[str, Problem] = {}
-    lost: list[str] = []
-    twice = contrary = number = 0
-    for number, row in enumerate(rows, start=1):
+    lost: list[str] = []  # the first ones
+    num_lost = twice = contrary = number = 0
+    for number, row in enumerate(islice(split.read(), config.max_rows), start=1):
         try:
-            problem = _problem(row, config, f"{split}-{number}")
+            problem = to_problem(row, config, f"{split.name}-{number}")
         except ValueError as error:
-            lost.append(f"row {number}: {error}")
+            num_lost += 1
+            if len(lost) < MAX_NAMED:
+                lost.append(f"row {number}: {error}")
             continue
         first = found.setdefault(" ".join(problem.question.split()), problem)
         twice += first is not problem
         contrary += first is not problem and first.answer != problem.answer
+    if not number:
+        raise ValueError(f"data: {split.name} has no rows")
     if lost and not found:
-        raise ValueError(f"data: no row of {split} can be used; {lost[0]}")
+        raise ValueError(f"data: no row of {split.name} can be used; {lost[0]}")
     if lost:
-        shown = "; ".join(lost[:MAX_NAMED]) + (" …" if len(lost) > MAX_NAMED else "")
-        notes.append(f"{len(lost):,} of {number:,} rows of {split} are left out ({shown})")
+        shown = "; ".join(lost) + (" …" if num_lost > MAX_NAMED else "")
+        notes.append(f"{num_lost:,} of {number:,} rows of {split.name} are left out ({shown})")
     if twice:
         other = f", {contrary:,} of them with another answer" if contrary else ""
-        notes.append(f"{twice:,} rows of {split} ask what one before them asks{other}: left out")
+        notes.append(
+            f"{twice:,} rows of {split.name} ask what one before them asks{other}: left out"
+        )
     return list(found.values())
 
 
-def _problem(row: dict[str, Any], config: DataConfig, name: str) -> Problem:
+def to_problem(row: Row, config: DataConfig, name: str) -> Problem:
+    """A row as a problem; ValueError says why it is none."""
+    if isinstance(row, str):
+        raise ValueError(row)
     for column in (config.question_column, config.answer_column):
         if column not in row:
             raise ValueError(
@@ -153,9 +198,13 @@ def _problem(row: dict[str, Any], config: DataConfig, name: str) -> Problem:
     question, written = row[config.question_column], row[config.answer_column]
     if is_missing(question) or not str(question).strip():
         raise ValueError(f"{config.question_column!r} is empty")
+    for column in (config.question_column, config.answer_column):
+        if isinstance(row[column], list | dict | bytes):
+            raise ValueError(f"{column!r} holds a {type(row[column]).__name__}, not text")
     answer = gold_of(config.task, written)
+    row = {column: None if is_missing(cell) else cell for column, cell in row.items()}
     if config.task in ("gsm8k", "math"):
-        row = {**row, "solution": written}
+        row["solution"] = written
     return Problem(name, str(question), answer, row)
 
 
@@ -176,105 +225,3 @@ def _without_held_out(
             "out of training"
         )
     return kept
-
-
-# --- files ---------------------------------------------------------------------------------------
-
-
-def _read_splits(
-    config: DataConfig,
-) -> tuple[Iterable[dict[str, Any]], Iterable[dict[str, Any]] | None]:
-    if config.path is None:
-        return _from_hub("openai/gsm8k", "main")
-    path = Path(config.path)
-    if path.is_dir():
-        train, test = _split_file(path, "train"), _split_file(path, "test")
-        if train is None:
-            raise ValueError(f"data.path: {path} holds no train.jsonl, train.csv or train.parquet")
-    else:
-        train, test = path, None
-    held_out = Path(config.eval_path) if config.eval_path else test
-    return read_rows(train), read_rows(held_out) if held_out else None
-
-
-def _split_file(folder: Path, split: str) -> Path | None:
-    files = [folder / f"{split}{suffix}" for suffix in _SUFFIXES]
-    return next((file for file in files if file.is_file()), None)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """All rows of a JSONL, CSV or Parquet file as dicts.
-
-    Raises ValueError naming the file and the line for anything that cannot be read.
-    """
-    if not path.is_file():  # also refuses pipes and devices, which would block
-        raise ValueError(f"data.path: {path} is not a file")
-    readers = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise ValueError(f"data.path: {path.name}: expected a .jsonl, .csv or .parquet file")
-    try:
-        rows = reader(path)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"data.path: {path.name} is not UTF-8: {error.reason}") from None
-    if not rows:
-        raise ValueError(f"data.path: {path.name} has no rows")
-    return rows
-
-
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE), ""), start=1):
-            if not line.strip():
-                continue
-            if len(line) == _MAX_LINE:
-                raise ValueError(
-                    f"data.path: {path.name}: line {number} is longer than {_MAX_LINE:,} characters"
-                )
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                raise ValueError(f"data.path: {path.name}: line {number} is not JSON") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"data.path: {path.name}: line {number} is not a JSON object")
-            rows.append(row)
-    return rows
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            rows = list(csv.DictReader(file, strict=True))
-        except csv.Error as error:
-            raise ValueError(f"data.path: {path.name}: {error}") from None
-    for number, row in enumerate(rows, start=2):
-        if None in row:
-            raise ValueError(f"data.path: {path.name}: row {number} has more cells than the header")
-    return rows
-
-
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    import pyarrow  # noqa: PLC0415  heavy, and needed for this one format only
-    import pyarrow.parquet  # noqa: PLC0415
-
-    try:
-        return pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(
-            f"data.path: {path.name} is not a readable Parquet file: {error}"
-        ) from None
-
-
-def _from_hub(name: str, subset: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    import datasets  # noqa: PLC0415  heavy, and only needed when the data come from the hub
-
-    try:
-        loaded = datasets.load_dataset(name, subset)
-    except Exception as error:  # the library raises a dozen unrelated kinds when offline
-        raise ValueError(
-            f"data: {name} could not be loaded from the hub ({type(error).__name__}); "
-            "set data.path to a local copy"
-        ) from None
-    splits = [list(islice(loaded[split], None)) for split in ("train", "test")]
-    return splits[0], splits[1]

@@ -90,6 +90,16 @@ def test_every_shipped_recipe_is_valid_and_survives_being_written(path, tmp_path
         ({"rewards": ["x"]}, "rewards.0: expected settings (builtin, path, function, weight"),
         ({"data": {"task": "file"}}, "path is needed with task: file"),
         ({"data": {"prompt_template": "hi"}}, "prompt_template must contain {question}"),
+        (
+            {"data": {"task": "file", "path": "hub:a/b/c"}},
+            "data: path: hub:a/b/c names no data set",
+        ),
+        (
+            {"data": {"task": "file", "path": "hub:../b"}},
+            "write hub:OWNER/NAME, or hub:OWNER/NAME:S",
+        ),
+        ({"data": {"eval_split": "x"}}, "eval_split does not go with task: arithmetic"),
+        ({"data": {"shots": 33}}, "data.shots: input should be less than or equal to 32, got 33"),
         ({"rewards": [{"weight": 1}]}, "give either builtin or path"),
         ({"rewards": []}, "rewards: List should have at least 1 item"),
         ([1, 2], "expected a mapping of sections"),
@@ -225,6 +235,32 @@ def test_another_row_over_a_complete_recipe_is_that_row(tmp_path):
     assert changed == expected and changed.critic is None
     again = load_recipe(tmp_path / "r.yaml", ["algorithm.name=ppo"])
     assert again == complete
+
+
+def test_another_task_over_a_complete_recipe_is_that_task(tmp_path):
+    """Columns and template that only spelled out the old task go; what was chosen stays."""
+    given = {"task": "math", "path": "/d", "answer_column": "short"}
+    complete = parse_config({"data": given})
+    assert complete.data.question_column == "problem"
+    assert complete.data.prompt_template.endswith("in \\boxed{}.")
+    (tmp_path / "r.yaml").write_text(to_yaml(complete))
+    changed = load_recipe(tmp_path / "r.yaml", ["data.task=cmath"])
+    assert changed == parse_config({"data": {**given, "task": "cmath"}})
+    assert (changed.data.question_column, changed.data.answer_column) == ("question", "short")
+    assert load_recipe(tmp_path / "r.yaml", ["data.task=math"]) == complete
+    stated = load_recipe(
+        tmp_path / "r.yaml", ["data.task=file", "data.prompt_template='{question}?'"]
+    )
+    assert stated.data.prompt_template == "{question}?"
+    old = {**complete.data.model_dump(), "prompt_template": "{question}"}
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump({"data": old}))
+    assert load_recipe(tmp_path / "old.yaml").data.prompt_template == "{question}"
+
+
+def test_a_hub_name_is_no_path_beside_the_recipe(tmp_path):
+    (tmp_path / "r.yaml").write_text("data: {task: file, path: 'hub:a/b:c', eval_path: 'hub:d'}\n")
+    data = load_recipe(tmp_path / "r.yaml").data
+    assert (data.path, data.eval_path) == ("hub:a/b:c", "hub:d")
 
 
 def test_a_group_of_one_is_enough_without_a_comparison():

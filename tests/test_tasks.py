@@ -8,6 +8,8 @@ import pytest
 from grpo_core import arithmetic
 from grpo_core.arithmetic import Expression
 from grpo_core.config import DataConfig
+from grpo_core.prompts import plain, turns, worked
+from grpo_core.records import Problem
 from grpo_core.tasks import load_task, read_rows
 
 
@@ -90,7 +92,12 @@ def test_csv_and_parquet_give_the_same_problems(tmp_path):
         ("d.jsonl", b'{"question": "a", "answer": "1"}\n{broken\n', "line 2 is not JSON"),
         ("d.jsonl", b"[1]\n", "line 1 is not a JSON object"),
         ("d.jsonl", b"", "has no rows"),
-        ("d.jsonl", b'{"question": "\xff"}\n', "is not UTF-8"),
+        ("d.jsonl", b'{"question": "\xff"}\n', "`iconv -f WINDOWS-1252 -t UTF-8 d.jsonl > "),
+        ("d.csv", "question,answer\na,1\n".encode("utf-16"), "`iconv -f UTF-16 -t UTF-8 d.csv"),
+        ("d.csv", "question,answer\na,1\n".encode("utf-16-le"), "is not UTF-8 (it looks like UTF"),
+        ("d.csv", b'question,answer\na,1\n"b,2\nc,3\n', "quote that opens in line 3 is never cl"),
+        ("d.csv", b'question,answer\na,1\n"' + b"b" * 200_000, "that opens in line 3 is never cl"),
+        ("d.jsonl", b'{"question": ["a"], "answer": "1"}\n', "'question' holds a list, not text"),
         ("d.jsonl", b"[" * 200_000, "line 1 is not JSON"),
         (
             "d.jsonl",
@@ -99,7 +106,7 @@ def test_csv_and_parquet_give_the_same_problems(tmp_path):
         ),
         ("d.jsonl", b'{"question": "a", "answer": null}\n', "row 1: there is no reference answer"),
         ("d.jsonl", b"x" * 10_000_001, "line 1 is longer than 10,000,000 characters"),
-        ("d.csv", b"question,answer\na,1,2\n", "row 2 has more cells than the header"),
+        ("d.csv", b"question,answer\na,1,2\n", "line 2 has more cells than the header"),
         ("d.parquet", b"PAR1 but no", "is not a readable Parquet file"),
         ("d.txt", b"hello", "expected a .jsonl, .csv or .parquet file"),
         ("d.jsonl", b'{"question": "a", "answer": "1"}\n', "problems are left"),
@@ -167,3 +174,257 @@ def test_a_missing_file_and_a_pipe_are_refused_without_waiting(tmp_path):
     for path in (tmp_path / "d.jsonl", tmp_path / "none.jsonl", "/dev/zero"):
         with pytest.raises(ValueError, match="is not a file"):
             load_task(file_config(path), 10)
+
+
+def test_rows_that_cannot_be_read_are_left_out_and_the_others_stay(tmp_path):
+    long = "x" * 140_000
+    lines = [
+        "question,answer",
+        "a,1",
+        "b,2,3",
+        f"{long},4",
+        f'"two\nlines {long}, ""5""\nand, more",5',
+        '"c, ""too""",6',
+        "",
+        "d",
+        '"e"x,7',
+        "f,8",
+    ]
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    rows = read_rows(tmp_path / "d.csv")
+    limit = "field larger than field limit (131072)"
+    assert rows == [
+        {"question": "a", "answer": "1"},
+        "line 3 has more cells than the header",
+        f"line 4: {limit}",
+        f"line 5: {limit}",
+        {"question": 'c, "too"', "answer": "6"},
+        {"question": "d", "answer": None},
+        "line 11: ',' expected after '\"'",
+        {"question": "f", "answer": "8"},
+    ]
+    task = load_task(file_config(tmp_path / "d.csv"), 1)
+    assert {p.question for p in (*task.train, *task.held_out)} == {"a", 'c, "too"', "f"}
+    assert task.notes == (
+        "5 of 8 rows of train are left out (row 2: line 3 has more cells than the header; "
+        f"row 3: line 4: {limit}; row 4: line 5: {limit} …)",
+    )
+
+
+def test_a_line_without_an_end_costs_bounded_memory(tmp_path):
+    import tracemalloc
+
+    path = tmp_path / "d.jsonl"
+    with path.open("w") as file:
+        file.write('{"question": "a", "answer": "1"}\n')
+        for _ in range(60):
+            file.write("x" * 1_000_000)
+        file.write('\n\n{"question": "b", "answer": "2"}\nnonsense\n')
+    tracemalloc.start()
+    rows = read_rows(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [row if isinstance(row, str) else row["answer"] for row in rows] == [
+        *("1", "line 2 is longer than 10,000,000 characters", "2", "line 5 is not JSON"),
+    ]
+    assert peak < 45_000_000  # a line is at most 10 million; the file is 60 million
+
+
+def test_only_the_rows_that_are_wanted_are_read(tmp_path, monkeypatch):
+    import datasets
+    from datasets import Dataset, DatasetDict
+
+    read = []
+
+    class Rows:
+        def with_format(self, kind):
+            assert kind == "arrow", "no image is decoded, nothing is copied"
+            return self
+
+        def iter(self, size):
+            while True:  # a hub data set without end
+                read.append(size)
+                rows = [{"q": f"{len(read)}/{i}", "a": str(i)} for i in range(size)]
+                yield Dataset.from_list(rows).with_format("arrow")[:]
+
+    asked = []
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *given: asked.append(given) or {"train": Rows()}
+    )
+    columns = {"question_column": "q", "answer_column": "a"}
+    config = DataConfig(task="file", path="hub:a/b:c", max_rows=300, **columns)
+    task = load_task(config, 100)
+    assert asked == [("a/b", "c")] and read == [256, 256]
+    assert (len(task.train), len(task.held_out)) == (200, 100)
+
+    rows = [{"q": f"q{i}", "a": str(i)} for i in range(600)]
+    both = DatasetDict({"dev": Dataset.from_list(rows[:2]), "test": Dataset.from_list(rows[2:])})
+    both.save_to_disk(tmp_path / "saved")
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_: both)
+    hub = load_task(DataConfig(task="file", path="hub:d", **columns), 500)
+    saved = load_task(file_config(tmp_path / "saved", **columns), 500)
+    assert hub.train == saved.train and hub.held_out == saved.held_out
+    assert [p.answer for p in saved.held_out] == [str(i) for i in range(2, 502)]
+    assert saved.notes == ("saved has no split 'train'; 'dev' is trained on",)
+    both["test"].save_to_disk(tmp_path / "one")
+    one = load_task(file_config(tmp_path / "one", **columns), 500)
+    assert (len(one.train), len(one.held_out)) == (299, 299)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionError("Couldn't reach 'a/b' on the Hub"), "check the network, or set data.path"),
+        (
+            ValueError("Config name is missing.\nPlease pick one among: ['main', 'soc']"),
+            "a/b has several subsets; write hub:a/b:SUBSET with one of 'main', 'soc'",
+        ),
+        (ValueError("BuilderConfig 'x' not found. Available: ['main']"), "with one of 'main'"),
+        (RuntimeError("Dataset scripts are no longer supported, but found b.py"), "is never run"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_sentence(monkeypatch, error, said):
+    import datasets
+
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(ValueError) as caught:
+        load_task(DataConfig(task="file", path="hub:a/b"), 10)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_without_network_the_hub_says_so(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    with pytest.raises(ValueError, match=r"openai/gsm8k could not be loaded.*check the network"):
+        load_task(DataConfig(task="gsm8k"), 10)
+
+
+def test_splits_are_found_in_folders_or_named(tmp_path):
+    rows = [{"question": f"q{i}", "golden": str(i)} for i in range(6)]
+    folder = tmp_path / "cmath"
+    (folder / "data").mkdir(parents=True)
+    write_jsonl(folder / "validation.jsonl", rows[:2])
+    write_jsonl(folder / "test-00000-of-00002.jsonl", rows[2:3])
+    write_jsonl(folder / "data" / "test-00001-of-00002.jsonl", rows[3:5])
+
+    def answers(**more):
+        task = load_task(DataConfig(task="cmath", path=str(folder), **more), 10)
+        return [sorted(p.answer for p in part) for part in (task.train, task.held_out)], task.notes
+
+    both, notes = answers()
+    assert both == [["0", "1"], ["2", "3", "4"]]
+    assert notes == ("cmath has no split 'train'; 'validation' is trained on",)
+    assert answers(train_split="test", eval_split="validation")[0] == [["2", "3", "4"], ["0", "1"]]
+    elsewhere = write_jsonl(tmp_path / "more.jsonl", rows[5:])
+    assert answers(eval_path=str(elsewhere))[0] == [["0", "1"], ["5"]]
+    write_jsonl(folder / "train.jsonl", rows[5:])
+    assert answers() == ([["5"], ["2", "3", "4"]], ())
+    for file in folder.rglob("test*"):
+        file.unlink()
+    assert answers() == (
+        [["5"], ["0", "1"]],
+        ("cmath has no split 'test'; 'validation' is held out",),
+    )
+    for wrong, said in (
+        ({"train_split": "trian"}, "data.train_split: there is no split 'trian'; cmath has"),
+        ({"eval_split": "x"}, "data.eval_split: there is no split 'x'"),
+        ({"eval_path": str(elsewhere), "eval_split": "test"}, "is one file and has no splits"),
+        ({"eval_path": str(folder / "none")}, "hub:OWNER/NAME for a data set of the hub"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            answers(**wrong)
+    (folder / "train.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"has the splits 'validation'; set data\.train_split"):
+        answers()
+
+
+def test_cells_that_hold_nothing_are_nothing(tmp_path):
+    rows = [{"question": q, "answer": a, "level": float("nan")} for q, a in (("a", 1), ("b", 2))]
+    rows += [
+        {"question": float("nan"), "answer": "3"},
+        {"question": "c", "answer": float("nan")},
+        {"question": "a ", "answer": 5},
+    ]
+    task = load_task(file_config(write_jsonl(tmp_path / "d.jsonl", rows)), 1)
+    problems = [*task.train, *task.held_out]
+    assert {(p.answer, p.row["level"]) for p in problems} == {("1", None), ("2", None)}
+    assert task.notes == (
+        "2 of 5 rows of train are left out (row 3: 'question' is empty; "
+        "row 4: there is no reference answer)",
+        "1 rows of train ask what one before them asks, 1 of them with another answer: left out",
+    )
+
+
+# --- worked examples -----------------------------------------------------------------------------
+
+
+def test_examples_are_training_problems_that_are_not_trained_on(tmp_path):
+    rows = [{"question": f"q{i}", "answer": str(i)} for i in range(30)]
+    path = write_jsonl(tmp_path / "d.jsonl", rows)
+    without = load_task(file_config(path), 10)
+    task = load_task(file_config(path, shots=3), 10)
+    (examples,) = {p.examples for p in (*task.train, *task.held_out)}
+    shown = {question for question, _ in examples}
+    assert task.held_out[0].question == without.held_out[0].question
+    assert not shown & {p.question for p in (*task.train, *task.held_out)}
+    assert shown | {p.question for p in task.train} == {p.question for p in without.train}
+    assert len(task.train) == 17 and len(shown) == 3
+    assert all(said == f"<answer>{asked[1:]}</answer>" for asked, said in examples)
+    assert load_task(file_config(path, shots=3), 10).train == task.train
+    assert task.train[0].examples is task.held_out[0].examples, "one tuple for all"
+    with pytest.raises(ValueError, match=r"data\.shots: 32 .* there are 20; lower data\.shots to"):
+        load_task(file_config(path, shots=32), 10)
+
+
+def test_a_worked_example_ends_as_the_judge_reads_it(real_data, tmp_path):
+    from grpo_core.grading import extract, grade
+
+    cmath = str(real_data / "cmath")
+    for task, path, rule in (("gsm8k", "gsm8k", "hashes"), ("cmath", cmath, "phrase")):
+        config = DataConfig(task=task, path=str(real_data / path), shots=1)
+        problems = [*load_task(config, 2000).train, *load_task(config, 2000).held_out]
+        shown = [worked(task, p) for p in problems]
+        assert all(grade(text, p.answer) for text, p in zip(shown, problems, strict=True))
+        assert {extract(text)[1] for text in shown} == {rule}
+        assert not any("<<" in text for text in shown)
+    problem = Problem("1", "q", "2", {"solution": "1 + 1 = <<1+1=2>>2\n#### 2"})
+    assert worked("gsm8k", problem) == "1 + 1 = 2\n#### 2"
+    assert worked("math", Problem("1", "q", "2", {"solution": r"So $\boxed{2}$. "})) == (
+        r"So $\boxed{2}$."
+    )
+    assert grade(worked("file", Problem("1", "q", "1, 2. And 3")), "1, 2. And 3")
+
+
+def test_turns_and_plain_text_of_a_prompt():
+    data = DataConfig(prompt_template="Q: {question}!", system_prompt="Be brief.")
+    chat = turns(data, "c", [("a", "1"), ("b", "2")])
+    assert [(turn["role"], turn["content"]) for turn in chat] == [
+        ("system", "Be brief."),
+        ("user", "Q: a!"),
+        ("assistant", "1"),
+        ("user", "Q: b!"),
+        ("assistant", "2"),
+        ("user", "Q: c!"),
+    ]
+    assert plain(chat) == (
+        "Be brief.\n\nQuestion: Q: a!\nAnswer: 1\n\nQuestion: Q: b!\nAnswer: 2\n\n"
+        "Question: Q: c!\nAnswer:"
+    )
+    assert plain(turns(data, "c")) == "Be brief.\n\nQ: c!"
+    assert plain(turns(DataConfig(), "c")) == "c"
+
+
+def test_a_task_has_a_template_of_its_own_unless_one_is_given():
+    def of(**given):
+        return DataConfig(path="x", **given).prompt_template
+
+    assert of(task="gsm8k").endswith("after ####.") and of(task="file") == "{question}"
+    assert "\\boxed{}" in of(task="math") and "答案是" in of(task="cmath")
+    assert of(task="gsm8k", prompt_template="{question}") == "{question}"
+    assert of(task="math", prompt_template=None) == of(task="math"), "left open"
+    assert DataConfig().prompt_template == "{question}"
