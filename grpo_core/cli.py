@@ -16,9 +16,12 @@ import typer
 from grpo_core import cli_evaluate, cli_export, cli_grade, cli_look, cli_rewards, trust
 from grpo_core.cli_options import (
     RUNS,
+    RecipeName,
     RunName,
     RunsDir,
+    SetOptions,
     console,
+    find_recipe,
     leave,
     quiet_libraries,
     settle_threads,
@@ -77,12 +80,10 @@ def studio(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped recipe.")],
+    recipe: RecipeName,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     runs_dir: RunsDir = RUNS,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="key.path=value, as often as needed.")
-    ] = None,
+    overrides: SetOptions = None,
 ) -> None:
     """Train in the foreground; Ctrl-C stops after the step, with a checkpoint."""
     path = find_recipe(recipe)
@@ -135,20 +136,6 @@ def _ask_for_trust(run: Run) -> None:
     if sys.stdin.readline().strip() != run.name:
         raise ValueError(f"{run.name}: that was not the run's name; nothing was run")
     trust.consent(run, found)
-
-
-def find_recipe(recipe: str) -> Path:
-    """The recipe as a file: a path, or the name of one that ships with the package."""
-    from grpo_core.assets import assets_dir  # noqa: PLC0415
-
-    path = Path(recipe)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return path
-    shipped = assets_dir() / "recipes"
-    if (shipped / f"{recipe}.yaml").is_file():
-        return shipped / f"{recipe}.yaml"
-    names = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
-    raise ValueError(f"{recipe}: neither a recipe file nor a shipped recipe (shipped: {names})")
 
 
 def _follow(work: Any, config: RunConfig) -> None:

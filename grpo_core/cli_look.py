@@ -1,4 +1,4 @@
-"""The commands that look at runs and change nothing: runs, show, metrics, groups, check."""
+"""The commands that look and change nothing: runs, show, metrics, groups, prompts, check."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from grpo_core.cli_options import RUNS, AsJson, RunName, RunsDir, console, quiet_libraries
+from grpo_core.cli_options import (
+    RUNS,
+    AsJson,
+    RecipeName,
+    RunName,
+    RunsDir,
+    SetOptions,
+    console,
+    find_recipe,
+    quiet_libraries,
+)
 from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe
 from grpo_core.runs import Run, find_run, list_runs
+from grpo_core.tasks import load_task
 
 app = typer.Typer()
 
@@ -147,6 +158,47 @@ def _reader(run: Run) -> RunReader:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@app.command()
+def prompts(
+    recipe: RecipeName,
+    num: Annotated[int, typer.Option(help="How many training problems.", min=1)] = 3,
+    overrides: SetOptions = None,
+    as_json: AsJson = False,
+) -> None:
+    """The prompts of a recipe exactly as its model will see them, with their number of tokens."""
+    config = load_recipe(find_recipe(recipe), overrides)
+    task = load_task(config.data, config.evaluation.num_problems)
+    quiet_libraries()
+    from grpo_core.policy import (  # noqa: PLC0415  torch
+        encode_prompts,
+        load_tokenizer,
+        render_prompt,
+    )
+
+    tokenizer = load_tokenizer(config.model.path)
+    problems = task.train[:num]
+    texts = [render_prompt(tokenizer, config.data, p.question, p.examples) for p in problems]
+    lengths = [len(ids) for ids in encode_prompts(tokenizer, texts)]
+    if as_json:
+        found = [
+            {"id": p.id, "answer": p.answer, "num_tokens": length, "prompt": text}
+            for p, length, text in zip(problems, lengths, texts, strict=True)
+        ]
+        facts = {"num_train": len(task.train), "num_held_out": len(task.held_out)}
+        _print_json({**facts, "notes": list(task.notes), "prompts": found})
+        return
+    print(f"{len(task.train):,} training problems, {len(task.held_out):,} held out")
+    print("".join(f"{_visible(note)}\n" for note in task.notes), end="")
+    for problem, length, text in zip(problems, lengths, texts, strict=True):
+        print(f"--- {problem.id}: {length:,} tokens, answer {problem.answer!r}")
+        print(_visible(text))
+
+
+def _visible(text: str) -> str:
+    """Text of a data set or template on a terminal: what would steer it is spelled out."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 @app.command()

@@ -10,6 +10,7 @@ import psutil
 import typer
 from rich.console import Console
 
+from grpo_core.assets import assets_dir
 from grpo_core.runs import Command, Run
 
 console = Console(highlight=False)
@@ -18,10 +19,28 @@ RunsDir = Annotated[
     Path, typer.Option("--runs-dir", help="Folder that holds the runs.", show_default=True)
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")]
+RecipeName = Annotated[
+    str, typer.Argument(help="A YAML file, or the name of a shipped recipe.", metavar="RECIPE")
+]
+SetOptions = Annotated[
+    list[str] | None, typer.Option("--set", help="key.path=value, as often as needed.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 RUNS = Path("runs")
 BUSY_PERCENT = 40
 """Of all cores, from which on others want them too."""
+
+
+def find_recipe(recipe: str) -> Path:
+    """The recipe as a file: a path, or the name of one that ships with the package."""
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return path
+    shipped = assets_dir() / "recipes"
+    if (shipped / f"{recipe}.yaml").is_file():
+        return shipped / f"{recipe}.yaml"
+    names = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
+    raise ValueError(f"{recipe}: neither a recipe file nor a shipped recipe (shipped: {names})")
 
 
 def quiet_libraries() -> None:

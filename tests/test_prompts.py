@@ -89,3 +89,27 @@ def test_a_run_with_examples_trains_and_stores_what_it_asked(random_model, tmp_p
     assert len(stored) == 2
     for group in stored:
         assert group["prompt"].count("<answer>") == 2 and group["prompt"].count(" + 1?") == 3
+
+
+def test_the_command_prints_what_the_model_will_see(tmp_path, random_model):
+    import subprocess
+    import sys
+
+    rows = [{"question": f"\x1b[31m{i}?\r", "answer": f"{i}"} for i in range(6)]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (*rows, rows[0])))
+    (tmp_path / "r.yaml").write_text(
+        f"model: {{path: {random_model}}}\ndata: {{task: file, path: d.jsonl}}\n"
+    )
+    command = [sys.executable, "-m", "grpo_core.cli", "prompts", str(tmp_path / "r.yaml")]
+    command += [
+        "--set",
+        "data.prompt_template=Say {question}",
+        "--set",
+        "evaluation.num_problems=1",
+    ]
+    shown = subprocess.run([*command, "--num", "2"], capture_output=True, text=True, check=True)
+    assert "\x1b" not in shown.stdout and "Say \\x1b[31m" in shown.stdout
+    assert shown.stdout.startswith(
+        "5 training problems, 1 held out\n1 rows of train ask what one before them asks: left out\n"
+    )
+    assert shown.stdout.count(" tokens, answer ") == 2
