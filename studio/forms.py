@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from grpo_core.algorithm_config import CriticConfig
 from grpo_core.algorithms import BASE
 from grpo_core.config import RunConfig, Section
+from grpo_core.data_config import own_settings
 from grpo_core.recipe import section_of
 
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -29,8 +30,15 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Limits": ("sandbox", "store"),
 }
 """Tabs of the form; `rewards` is a list and has its own."""
-_LEFT_OPEN = (*(f"algorithm.{key}" for key in BASE), "critic.value_coefficient")
+_OF_THE_TASK = ("data.question_column", "data.answer_column", "data.prompt_template")
+_LEFT_OPEN = (
+    *(f"algorithm.{key}" for key in BASE),
+    "critic.value_coefficient",
+    *_OF_THE_TASK,
+)
 """Knobs that something else fills in where the recipe leaves them open."""
+_LONG = ("data.prompt_template", "data.system_prompt")
+"""Text of several lines."""
 _SPELLED = {"kl": "KL", "sapo": "SAPO", "gae": "GAE", "lora": "LoRA"}
 
 
@@ -80,7 +88,8 @@ class Knob:
     @property
     def is_optional(self) -> bool:
         """Whether it may be left empty."""
-        return self.opens is not None or type(None) in get_args(self.field.annotation)
+        inner = get_args(self.field.annotation)
+        return self.opens is not None or type(None) in inner or self.key in _OF_THE_TASK
 
     @property
     def is_left_open(self) -> bool:
@@ -122,9 +131,15 @@ def knobs(config: RunConfig, recipe: dict[str, Any], tab: str) -> list[Knob]:
                 found += _inside(f"{name}.{key}", inner, optional, current)
                 continue
             if f"{name}.{key}" in _LEFT_OPEN:
-                current = (recipe.get(name) or {}).get(key)
+                current = _stated(recipe.get(name) or {}, key)
             found.append(Knob(f"{name}.{key}", inner, current))
     return found
+
+
+def _stated(section: dict[str, Any], key: str) -> Any:
+    """What the recipe says itself; what only spells out its task's own is the task's to say."""
+    own = own_settings(str(section.get("task")))
+    return None if key in own and section.get(key) == own[key] else section.get(key)
 
 
 def _inside(key: str, field: FieldInfo, section: type[Section], value: Any) -> list[Knob]:
@@ -156,13 +171,23 @@ def draw_all(found: list[Knob], prefix: str) -> list[tuple[Knob, Any]]:
     return values
 
 
-def draw(knob: Knob, prefix: str, open_value: Any = None, whose: str = "") -> Any:
+def draw(
+    knob: Knob,
+    prefix: str,
+    open_value: Any = None,
+    whose: str = "",
+    options: tuple[str, ...] | None = None,
+) -> Any:
     """The knob's widget over its description; returns its value.
 
     `open_value`: what the knob comes to where it is left open, and `whose` word that is.
+    `options`: texts to choose from, beside any that is typed.
     """
     with st.container(gap="xxsmall"):
-        value = _draw_widget(knob, f"{prefix}/{knob.key}", open_value, whose)
+        if options is None:
+            value = _draw_widget(knob, f"{prefix}/{knob.key}", open_value, whose)
+        else:
+            value = _draw_options(knob, f"{prefix}/{knob.key}", f"{open_value} {whose}", options)
         st.caption(knob.about)
     return value
 
@@ -184,8 +209,27 @@ def _draw_widget(knob: Knob, key: str, open_value: Any, whose: str) -> Any:
     if knob.kind in (int, float):
         stride = _stride(knob.value or open_value)
         return _draw_number(knob, value, stride, shared)
-    text = st.text_input(knob.label, value=value or "", **shared)
+    if knob.key in _LONG:
+        shared["placeholder"] = None if open_value is None else f"{open_value}\n{whose}"
+        text = st.text_area(knob.label, value=value or "", height=120, **shared)
+    else:
+        text = st.text_input(knob.label, value=value or "", **shared)
     return None if knob.is_optional and not text.strip() else text
+
+
+def _draw_options(knob: Knob, key: str, placeholder: str, options: tuple[str, ...]) -> Any:
+    st.session_state.setdefault(key, knob.value)  # as above: so that it can be emptied
+    chosen = st.session_state[key]
+    return st.selectbox(
+        knob.label,
+        list(dict.fromkeys([*options, *([chosen] if chosen else [])])),
+        index=None,
+        key=key,
+        placeholder=placeholder,
+        accept_new_options=True,
+        help=knob.help(),
+        persist_state="session",
+    )
 
 
 def _draw_number(

@@ -225,7 +225,7 @@ def knob_fields() -> dict[str, Any]:
 
 
 def knobs_on(app: AppTest) -> set[str]:
-    kinds = ("number_input", "selectbox", "text_input", "toggle")
+    kinds = ("number_input", "selectbox", "text_area", "text_input", "toggle")
     keys = [str(widget.key) for kind in kinds for widget in app.get(kind)]
     return {key.removeprefix("new/bundled/") for key in keys if key.startswith("new/bundled/")}
 
@@ -415,11 +415,11 @@ def test_form_yaml_and_command_agree(empty: Path) -> None:
 def test_form_error_stands_beside_the_form_and_loses_nothing(empty: Path) -> None:
     app = open_page("new_run")
     app.number_input(key="new/bundled/num_steps").set_value(9)
-    app.text_input(key="new/bundled/data.prompt_template").set_value("no place").run()
+    app.text_area(key="new/bundled/data.prompt_template").set_value("no place").run()
     assert "prompt_template must contain {question}" in texts(app)
     start = next(button for button in app.button if button.label == "Start the run")
     assert start.disabled
-    app.text_input(key="new/bundled/data.prompt_template").set_value("{question}").run()
+    app.text_area(key="new/bundled/data.prompt_template").set_value("{question}").run()
     assert app.number_input(key="new/bundled/num_steps").value == 9
     assert not next(b for b in app.button if b.label == "Start the run").disabled
     for name, said in (("a/b", "is not a path"), (HOSTILE, "is not a path")):

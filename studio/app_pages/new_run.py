@@ -14,7 +14,7 @@ from grpo_core.config import RunConfig
 from grpo_core.recipe import load_recipe, to_yaml
 from grpo_core.rewards import builtin_names
 from grpo_core.runs import check_name
-from studio import algorithm_form, data, forms, jobs, widgets
+from studio import algorithm_form, data, data_form, forms, jobs, widgets
 
 REQUEST = "new_run_request"
 STARTING = "new_run_starting"
@@ -86,8 +86,9 @@ def _reward(row: dict[str, Any]) -> dict[str, Any]:
     return {key: filled[key] for key in REWARD_KEYS if key in filled}
 
 
-def form(config: RunConfig, recipe: dict[str, Any], prefix: str) -> list[str]:
+def form(config: RunConfig, recipe: dict[str, Any], word: str, path: Path) -> list[str]:
     """Draw the form; returns what differs from the recipe."""
+    prefix = f"new/{word}"
     names = list(forms.SECTIONS)
     titles = [*names[:2], "Rewards", *names[2:]]
     places = dict(zip(titles, st.tabs(titles), strict=True))
@@ -97,6 +98,9 @@ def form(config: RunConfig, recipe: dict[str, Any], prefix: str) -> list[str]:
             if tab == "Algorithm":
                 overrides += algorithm_form.draw(config, recipe, prefix)
                 continue
+            if tab == "Data":
+                overrides += data_form.draw(config, recipe, prefix, path)
+                continue
             with st.grid(2, min_column_width=220, gap=("medium", "medium")):
                 knobs = forms.knobs(config, recipe, tab)
                 overrides += forms.changes(forms.draw_all(knobs, prefix))
@@ -104,6 +108,8 @@ def form(config: RunConfig, recipe: dict[str, Any], prefix: str) -> list[str]:
         rewards = reward_table(config, prefix)
     if rewards != [_reward(reward.model_dump(mode="json")) for reward in config.rewards]:
         overrides.append(f"rewards={forms.to_word(rewards)}")
+    with places["Data"]:
+        data_form.preview(path, word, overrides)
     return overrides
 
 
@@ -189,7 +195,7 @@ def show() -> None:
             widgets.problem(str(error), "This recipe cannot be used")
         return
     with left:
-        overrides = form(config, recipe, prefix=f"new/{word}")
+        overrides = form(config, recipe, word, path)
     with right:
         outcome(word, path, overrides)
 
