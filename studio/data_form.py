@@ -76,7 +76,7 @@ def preview(path: Path, word: str, overrides: list[str]) -> None:
     looked = data_look.look(config.data, config.evaluation.num_problems)
     if looked.wrong:
         widgets.problem(looked.wrong, "These data cannot be used")
-    if looked.become or looked.said:
+    if looked.rows or looked.said:
         with st.container(border=True, gap="small"):
             st.caption("**What the data come to**")
             _tables(looked)
@@ -94,10 +94,11 @@ def _tables(looked: data_look.Looked) -> None:
         st.text(f"· {widgets.cut(note)}")
     if looked.become:
         st.caption("The first rows as problems")
-        lost = any(row["Left out because"] for row in looked.become)
-        shown = [name for name in looked.become[0] if lost or name != "Left out because"]
-        _table(pd.DataFrame(looked.become, columns=shown), {"Row": 50, "Question": 360})
-        st.caption("and as they stand there")
+        lost = any(row[data_look.WHY] for row in looked.become)
+        shown = [name for name in looked.become[0] if lost or name != data_look.WHY]
+        _table(pd.DataFrame(looked.become, columns=shown), {"Row": 50, "Question": 240})
+    if looked.rows:
+        st.caption("The first rows as they stand there")
         _table(pd.DataFrame(looked.rows).fillna(""), {})
 
 

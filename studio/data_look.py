@@ -24,6 +24,7 @@ from grpo_core.tasks import load_task, to_problem
 
 SHOWN = 5
 """Rows in the tables."""
+WHY = "Left out because"
 MAX_CELL, MAX_COLUMNS = 160, 12
 MAX_BYTES = 16 << 20
 """Of all files together; larger ones are not counted here."""
@@ -42,7 +43,8 @@ class Looked:
     rows: tuple[dict[str, str], ...] = ()
     """The first rows as they are, cells cut."""
     become: tuple[dict[str, str], ...] = ()
-    """The same rows as problems, or why they are left out."""
+    """The same rows as problems, or why they are left out; nothing where none of all rows can be
+    used, which `wrong` says."""
     said: str = ""
     """How much there is, one sentence."""
     notes: tuple[str, ...] = ()
@@ -83,7 +85,8 @@ def _look(config: DataConfig, num_held_out: int, stamp: Stamp) -> Looked:
     try:
         task = load_task(config, num_held_out)
     except ValueError as error:
-        return Looked(shown.rows, shown.become, wrong=str(error))
+        lost = all(row[WHY] for row in shown.become)
+        return Looked(shown.rows, () if lost else shown.become, wrong=str(error))
     first = task.train[0]
     chat = turns(config, first.question, first.examples)
     said = f"{len(task.train):,} training problems, {len(task.held_out):,} held out."
@@ -151,14 +154,14 @@ def _become(rows: tuple[Row, ...], config: DataConfig) -> Iterator[dict[str, str
             "Row": str(number),
             "Question": "" if isinstance(one, str) else _cut(one.question),
             "Reference answer": "" if isinstance(one, str) else _cut(one.answer),
-            "Left out because": _cut(one) if lost else "",
+            WHY: _cut(one) if lost else "",
         }
 
 
 def _cut_row(row: Row) -> dict[str, str]:
     if isinstance(row, str):
         return {}
-    return {_cut(key)[:60]: _cut(cell) for key, cell in list(row.items())[:MAX_COLUMNS]}
+    return {_cut(key)[:60] or " ": _cut(cell) for key, cell in list(row.items())[:MAX_COLUMNS]}
 
 
 def _cut(cell: Any) -> str:

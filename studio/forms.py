@@ -210,7 +210,7 @@ def _draw_widget(knob: Knob, key: str, open_value: Any, whose: str) -> Any:
         stride = _stride(knob.value or open_value)
         return _draw_number(knob, value, stride, shared)
     if knob.key in _LONG:
-        shared["placeholder"] = None if open_value is None else f"{open_value}\n{whose}"
+        shared["placeholder"] = open_value
         text = st.text_area(knob.label, value=value or "", height=120, **shared)
     else:
         text = st.text_input(knob.label, value=value or "", **shared)

@@ -14,7 +14,7 @@ from grpo_core.config import RunConfig
 from grpo_core.recipe import load_recipe, to_yaml
 from grpo_core.rewards import builtin_names
 from grpo_core.runs import check_name
-from studio import algorithm_form, data, data_form, forms, jobs, widgets
+from studio import algorithm_form, data, data_form, data_look, forms, jobs, widgets
 
 REQUEST = "new_run_request"
 STARTING = "new_run_starting"
@@ -158,6 +158,7 @@ def outcome(word: str, path: Path, overrides: list[str]) -> None:
     config = None
     try:
         config = load_recipe(path, overrides)
+        wrong = wrong or data_look.look(config.data, config.evaluation.num_problems).wrong or None
     except ValueError as error:
         wrong = wrong or str(error)
     st.button(
