@@ -34,7 +34,7 @@ def draw(config: RunConfig, recipe: dict[str, Any], prefix: str, path: Path) -> 
     """Draw the knobs; returns what differs from the recipe."""
     knobs = {knob.key.partition(".")[2]: knob for knob in forms.knobs(config, recipe, "Data")}
     values: list[tuple[forms.Knob, Any]] = []
-    own: dict[str, str] = {}
+    own = {"max_rows": "all"}
     options: dict[str, tuple[str, ...]] = {}
     for title, keys in GROUPS.items():
         if title == "Columns":
@@ -45,9 +45,8 @@ def draw(config: RunConfig, recipe: dict[str, Any], prefix: str, path: Path) -> 
             st.caption(f"**{title}**")
             with st.grid(2, min_column_width=220, gap=("medium", "medium")):
                 for key in keys:
-                    value = forms.draw(
-                        knobs[key], prefix, own.get(key), "(the task's own)", options.get(key)
-                    )
+                    whose = "(the task's own)" if title == "Columns" else ""
+                    value = forms.draw(knobs[key], prefix, own.get(key), whose, options.get(key))
                     values.append((knobs[key], value))
     return forms.changes(values)
 

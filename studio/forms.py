@@ -207,7 +207,8 @@ def _draw_widget(knob: Knob, key: str, open_value: Any, whose: str) -> Any:
     if knob.kind is bool:
         return st.toggle(knob.label, value=value, **shared)
     if knob.kind in (int, float):
-        stride = _stride(knob.value or open_value)
+        begins = knob.value or open_value
+        stride = _stride(begins if isinstance(begins, int | float) else None)
         return _draw_number(knob, value, stride, shared)
     if knob.key in _LONG:
         shared["placeholder"] = open_value

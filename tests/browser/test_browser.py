@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -177,6 +178,36 @@ def test_model_text_is_only_text(tab: Tab, studio: Studio) -> None:
     ).wait_for()
     tab.page.wait_for_timeout(300)
     assert tab.foreign == [] and tab.page.evaluate("window.hacked") is None
+
+
+def test_columns_of_a_hostile_file_are_chosen(tab: Tab, studio: Studio) -> None:
+    rows = [{"ask": f"{i} {HOSTILE}", "gold": str(i), HOSTILE: 1} for i in range(8)]
+    path = studio.folder / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tab.go("new")
+    page = tab.page
+    page.get_by_role("tab", name="Data").click()
+
+    def pick(label: str, value: str) -> None:
+        box = page.get_by_role("combobox", name=label)
+        box.fill(value)
+        page.get_by_role("option", name=value, exact=True).click()
+        tab.settled()
+
+    pick("Task", "file")
+    page.get_by_label("Path", exact=True).first.fill(str(path))
+    page.keyboard.press("Tab")
+    page.get_by_text("there is no column 'question'").first.wait_for()
+    pick("Question column", "ask")
+    pick("Answer column", "gold")
+    page.get_by_text("4 training problems, 4 held out.").wait_for()
+    template = page.get_by_role("textbox", name="Prompt template")
+    assert template.get_attribute("placeholder") == "{question}"
+    template.fill("Say:\n{question}")
+    page.keyboard.press("Control+Enter")
+    page.locator("code", has_text="Say:\n0 <script>").first.wait_for()
+    assert page.get_by_role("button", name="Start the run").is_enabled()
+    assert not page.evaluate("window.hacked") and tab.foreign == []
 
 
 def test_delete_asks_and_dark_is_dark(chromium: Any, studio: Studio) -> None:
