@@ -204,7 +204,8 @@ def _compare(
     rows = [
         {
             "Prompt": g + 1,
-            "Question": widgets.cut(group.prompt),
+            # not the prompt: with worked examples all of them begin alike
+            "Question": widgets.cut(group.problem.question or group.prompt),
             "Answer": widgets.cut(str(group.problem.answer)),
             "Completion": widgets.cut(rollout.text),
             "Old reward": old.rewards_PG[g][i] if old else None,

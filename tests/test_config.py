@@ -257,6 +257,13 @@ def test_another_task_over_a_complete_recipe_is_that_task(tmp_path):
     assert load_recipe(tmp_path / "old.yaml").data.prompt_template == "{question}"
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_ask_in_one_way_only(path):
+    """A system prompt that asks for one form beside a template that asks for another confuses."""
+    data = load_recipe(path).data
+    assert data.prompt_template == "{question}" and data.shots == 0
+
+
 def test_a_hub_name_is_no_path_beside_the_recipe(tmp_path):
     (tmp_path / "r.yaml").write_text("data: {task: file, path: 'hub:a/b:c', eval_path: 'hub:d'}\n")
     data = load_recipe(tmp_path / "r.yaml").data
