@@ -10,8 +10,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from grpo_core.cli_grade import TaskName
 from grpo_core.cli_options import RUNS, AsJson, RunsDir, console, quiet_libraries, settle_threads
+from grpo_core.data_config import TaskName
 from grpo_core.evaluation_files import as_csv, as_jsonl
 from grpo_core.evaluation_pairs import comparison, differences, paired
 from grpo_core.evaluation_report import answered, report

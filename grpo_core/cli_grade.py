@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.progress import track
 from rich.table import Table
 
 from grpo_core.cli_options import AsJson, console
+from grpo_core.data_config import TaskName
 from grpo_core.judge import Judge
 from grpo_core.recorded import judged, read_recorded, report
 
 app = typer.Typer()
 MAX_SHOWN = 10
 """Rows that could not be judged, in the table."""
-TaskName = Literal["arithmetic", "gsm8k", "math", "cmath", "file"]
 
 
 @app.command()

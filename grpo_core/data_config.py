@@ -32,8 +32,11 @@ def own_settings(task: str) -> dict[str, str]:
     return {"question_column": question, "answer_column": answer, "prompt_template": template}
 
 
+TaskName = Literal["arithmetic", "gsm8k", "math", "cmath", "file"]
+
+
 class DataConfig(Section):
-    task: Literal["arithmetic", "gsm8k", "math", "cmath", "file"] = Field(
+    task: TaskName = Field(
         "arithmetic",
         description="`arithmetic` is generated; `gsm8k` comes from `path` or from the hub; `math` "
         "and `cmath` come from `path`; `file` is your own data.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 from grpo_core.config import DataConfig, RunConfig
 from grpo_core.recipe import checked
@@ -55,8 +54,13 @@ def problems_of_task(data: DataConfig, limit: int | None, config: RunConfig | No
     trained on some of the questions is noted."""
     if _is_generated(data):
         return Asked(data, list(load_task(data, limit or NUM_GENERATED).held_out), [])
-    problems, notes = load_test(data)
-    notes += _overlap(problems, config) if config is not None else []
+    train: list[Problem] = []
+    unknown: list[str] = []
+    if config is not None:
+        train, unknown = _trained_on(config)
+    is_alike = config is not None and config.data.shots == data.shots
+    problems, notes = load_test(data, train[0].examples if train and is_alike else ())
+    notes += [*unknown, *_overlap(problems, train)]
     return Asked(data, limited(problems, limit), notes)
 
 
@@ -86,11 +90,16 @@ def _is_generated(data: DataConfig) -> bool:
     return data.task == "arithmetic"
 
 
-def _overlap(problems: list[Problem], config: RunConfig) -> list[str]:
+def _trained_on(config: RunConfig) -> tuple[list[Problem], list[str]]:
+    """The training problems of a run; else none and why they are not known."""
     try:
-        train: Any = load_task(config.data, config.evaluation.num_problems).train
+        return list(load_task(config.data, config.evaluation.num_problems).train), []
     except ValueError as error:
-        return [f"whether the run was trained on some of these questions is not known: {error}"]
+        why = f"whether the run was trained on some of these questions is not known: {error}"
+        return [], [why]
+
+
+def _overlap(problems: list[Problem], train: list[Problem]) -> list[str]:
     shared = num_shared(problems, train)
     if not shared:
         return []

@@ -83,6 +83,7 @@ def _share(problem: Answered) -> float:
 
 
 ASKED_ALIKE = ("max_new_tokens", "samples", "temperature", "top_p")
+PROMPTED_ALIKE = ("system_prompt", "prompt_template", "shots")
 
 
 def differences(first: EvaluationSettings, second: EvaluationSettings) -> list[str]:
@@ -92,12 +93,5 @@ def differences(first: EvaluationSettings, second: EvaluationSettings) -> list[s
         for key in ASKED_ALIKE
         if getattr(first, key) != getattr(second, key)
     ]
-    prompts = [key for key in _PROMPT_KEYS if _of(first, key) != _of(second, key)]
-    return found + prompts
-
-
-_PROMPT_KEYS = ("system_prompt", "prompt_template", "shots")
-
-
-def _of(settings: EvaluationSettings, key: str) -> Any:
-    return getattr(settings.data, key, None)
+    mine, its = first.data.model_dump(), second.data.model_dump()
+    return found + [key for key in PROMPTED_ALIKE if mine[key] != its[key]]

@@ -77,7 +77,10 @@ def settings_of(fixed: dict[str, Any], asked: Asked, policy: Policy) -> Evaluati
     """All of them: what nobody said suits the model."""
     data = asked.data
     if "max_new_tokens" not in fixed:
-        prompts = [render_prompt(policy.tokenizer, data, one.question) for one in asked.problems]
+        prompts = [
+            render_prompt(policy.tokenizer, data, one.question, one.examples)
+            for one in asked.problems
+        ]
         longest = max(len(ids) for ids in encode_prompts(policy.tokenizer, prompts))
         fixed = {**fixed, "max_new_tokens": max(1, min(LONG, policy.context - longest))}
     return EvaluationSettings(**{"batch_size": _batch_size(policy, fixed["samples"]), **fixed})

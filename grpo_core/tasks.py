@@ -120,8 +120,8 @@ def _take_examples(
     if len(train) <= config.shots:
         raise ValueError(
             f"data.shots: {config.shots} examples are taken from the training problems, and there "
-            f"are {len(train)}; lower data.shots to {max(0, len(train) - 1)} or less, or bring more "
-            "data"
+            f"are {len(train)}; lower data.shots to {max(0, len(train) - 1)} or less, or bring "
+            "more data"
         )
     taken = random.Random("shots").sample(range(len(train)), config.shots)
     examples = tuple((train[i].question, worked(config.task, train[i])) for i in taken)

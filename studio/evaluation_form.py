@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from grpo_core.config import DataConfig
+from grpo_core.data_config import TaskName
 from grpo_core.runs import Run
 from studio import data, evaluation_jobs, widgets
 from studio.evaluation_jobs import Question
@@ -15,7 +15,7 @@ MODELS, OTHER, TASK, PATH = "ask_models", "ask_other", "ask_task", "ask_path"
 LIMIT, SAMPLES = "ask_limit", "ask_samples"
 TEMPERATURE, TOP_P, LENGTH = "ask_temperature", "ask_top_p", "ask_length"
 THE_RUNS = "the run's own"
-TASKS: tuple[str, ...] = get_args(DataConfig.model_fields["task"].annotation)
+TASKS: tuple[str, ...] = get_args(TaskName)
 _DEFAULTS: dict[str, Any] = {
     OTHER: "", TASK: THE_RUNS, PATH: "", LIMIT: None, SAMPLES: 0,
     TEMPERATURE: 1.0, TOP_P: 1.0, LENGTH: None,

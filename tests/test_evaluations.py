@@ -275,6 +275,26 @@ def test_what_a_run_was_trained_on_is_said(tmp_path: Path) -> None:
     assert [p.question for p in problems_of_run(config, None).problems] == ["90+9="]
 
 
+def test_a_folder_of_test_problems_alone_is_asked_and_shots_need_training_ones(
+    tmp_path: Path,
+) -> None:
+    rows = [{"question": f"{n}+1=", "answer": str(n + 1)} for n in range(6)]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows[:2])))
+    data = DataConfig(task="file", path=str(tmp_path))
+    assert len(problems_of_task(data, None, None).problems) == 2
+    few = data.model_copy(update={"shots": 2})
+    with pytest.raises(ValueError, match=r"data.shots: 2 examples are taken .* there are 0"):
+        problems_of_task(few, None, None)
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = problems_of_task(few, None, None)
+    shown = {question for question, _ in asked.problems[0].examples}
+    assert len(shown) == 2 and not shown & {"0+1=", "1+1="}, "none that is asked"
+    config = RunConfig.model_validate({"data": few.model_dump()})
+    other = few.model_copy(update={"path": str(tmp_path / "test.jsonl")})
+    own = problems_of_run(config, None).problems[0].examples
+    assert problems_of_task(other, None, config).problems[0].examples == own, "as it was trained"
+
+
 def test_without_a_test_split_only_what_the_run_held_out_is_asked(tmp_path: Path) -> None:
     rows = [{"question": f"{n}+1=", "answer": str(n + 1)} for n in range(100)]
     (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
