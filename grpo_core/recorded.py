@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from grpo_core.config import COLUMNS
+from grpo_core.data_config import columns_of
 from grpo_core.gold import gold_of, is_missing
 from grpo_core.intervals import wilson
 from grpo_core.judge import Grade, Judge
@@ -42,7 +42,7 @@ def read_recorded(path: Path, task: str, answer_column: str | None = None) -> li
 
     Raises ValueError if the file cannot be read, or if no row has both columns.
     """
-    column = answer_column or COLUMNS.get(task, ("question", "answer"))[1]
+    column = answer_column or columns_of(task)[1]
     if not path.is_file():  # also refuses pipes and devices, which would block
         raise ValueError(f"{path}: is not a file")
     readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows}

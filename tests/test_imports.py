@@ -49,7 +49,7 @@ LIGHT = {
     "sandbox": {"sandbox_calls", "sandbox_child", "sandbox_process"},
     "verdict": {"grading"},
     "judge": {"grading", "records", "sandbox", "sandbox_process", "verdict"},
-    "recorded": {"config", "gold", "intervals", "judge", "tasks"},
+    "recorded": {"data_config", "gold", "intervals", "judge", "tasks"},
     "sandbox_probe": {"sandbox", "sandbox_process"},
     "sandbox_seatbelt": set(),
     "scorer": {"records", "rewards", "sandbox", "sandbox_process"},
