@@ -53,6 +53,33 @@ class GroupReader(RunReader):
         )
         return {row.pop("rollout_id"): row for row in rows}
 
+    def asked(self, step: int) -> dict[int, dict[str, Any]]:
+        """Of each group of a batch of an evaluation, by id: `greedy_right`, `num_samples`,
+        `num_samples_right`, `num_unanswered`, `num_undecided`."""
+        rows = self._rows(
+            "SELECT g.id, max(a.kind = 'greedy' AND r.correct) AS greedy_right,"
+            " sum(a.kind != 'greedy') AS num_samples,"
+            " sum(a.kind != 'greedy' AND r.correct) AS num_samples_right,"
+            " sum(a.extracted IS NULL) AS num_unanswered, sum(a.verdict != 'ok') AS num_undecided"
+            " FROM groups g JOIN rollouts r ON r.group_id = g.id"
+            " JOIN answers a ON a.rollout_id = r.id WHERE g.step = ? GROUP BY g.id",
+            step,
+        )
+        return {row.pop("id"): {**row, "greedy_right": bool(row["greedy_right"])} for row in rows}
+
+    def greedy_shares(self) -> tuple[list[int], list[float]]:
+        """Batches of an evaluation, and the share of their greedy completions that is right."""
+        rows = self._rows(
+            "SELECT g.step, avg(r.correct) AS share FROM groups g"
+            " JOIN rollouts r ON r.group_id = g.id JOIN answers a ON a.rollout_id = r.id"
+            " WHERE a.kind = 'greedy' GROUP BY g.step ORDER BY g.step"
+        )
+        return [row["step"] for row in rows], [row["share"] for row in rows]
+
+    def num_groups(self) -> int:
+        """How many groups are stored."""
+        return int(self._rows("SELECT count(*) AS num FROM groups")[0]["num"])
+
     def step_rollouts(self, step: int) -> list[dict[str, Any]]:
         """All completions of a step without their texts, in sampling order: `id, group_id, finish,
         num_tokens, reward, parts, advantage, correct`."""

@@ -47,6 +47,14 @@ def run_of(request: Request) -> Run:
     return run
 
 
+def stored_of(request: Request) -> Run:
+    """The run or the evaluation that the path names; 404 where there is neither."""
+    run = data.get_stored(request.path_params["name"])
+    if run is None:
+        raise HTTPException(404)
+    return run
+
+
 def integer(request: Request, name: str) -> int:
     """A whole number of the query, 0 where it is not given."""
     text = request.query_params.get(name, "0")

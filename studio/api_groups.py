@@ -1,6 +1,7 @@
 """What the Inspector asks for; `group`, `rollout` and `step` are numbers.
 
 /api/runs/{name}/steps                 first and last step that can be looked at
+/api/runs/{name}/ribbon                of an evaluation: the share of right answers, batch by batch
 /api/runs/{name}/next                  the nearest step that is worth it (kind, step, back)
 /api/runs/{name}/step/{step}           the groups of a step, a short row each
 /api/runs/{name}/group/{group}         a group with its completions, best to worst
@@ -9,6 +10,8 @@
 /api/runs/{name}/tokens/{rollout}      the numbers of one completion's tokens
 /api/runs/{name}/formula/{rollout}     one token in the objective (at, pass, row)
 /api/runs/{name}/find                  completions with a text (text, before, after, steps)
+
+`name` is a run or an evaluation; steps, step and group say as `kind` which of them.
 """
 
 from __future__ import annotations
@@ -24,10 +27,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from grpo_core.evaluations import Evaluation
 from grpo_core.group_reader import GroupReader
 from grpo_core.runs import Run
-from studio import data, groups, token_story, tokens
-from studio.answers import answer, integer, run_of
+from studio import data, groups, judged, token_story, tokens
+from studio.answers import answer, integer, stored_of
 
 MAX_FIND = 200
 """Characters that are searched for."""
@@ -39,7 +43,8 @@ Query = Callable[[GroupReader, Run, Request], dict[str, Any] | None]
 def routes() -> list[Route]:
     """The routes of the Inspector."""
     asked: dict[str, Query] = {
-        "steps": lambda reader, _run, _request: groups.steps_of(reader),
+        "steps": lambda reader, run, _request: groups.steps_of(reader, run),
+        "ribbon": _ribbon,
         "next": _next,
         "step/{step:int}": _step,
         "group/{group:int}": _group,
@@ -57,7 +62,7 @@ def routes() -> list[Route]:
 
 def _endpoint(query: Query) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        run = run_of(request)
+        run = stored_of(request)
         return await answer(lambda: _ask(run, lambda reader: query(reader, run, request)))
 
     return endpoint
@@ -66,7 +71,7 @@ def _endpoint(query: Query) -> Callable[[Request], Any]:
 def _ask(run: Run, query: Callable[[GroupReader], T]) -> T | dict[str, Any]:
     """The answer of a query, or `problem`: why the database does not give one."""
     if not run.db_path.exists() and run.config_path.exists():
-        return {"first": None, "last": None, "attempt": 0}  # a run that has only begun
+        return _only_begun(run)
     try:
         with GroupReader(run.db_path) as reader:
             return query(reader)
@@ -77,7 +82,17 @@ def _ask(run: Run, query: Callable[[GroupReader], T]) -> T | dict[str, Any]:
         TypeError,
         OverflowError,
     ) as error:  # not what we wrote
-        return {"first": None, "problem": data.unreadable(error, run)}
+        problem = data.unreadable(error, run)
+        return {"first": None, "problem": problem} if problem else _only_begun(run)
+
+
+def _only_begun(run: Run) -> dict[str, Any]:
+    found = {"kind": judged.kind_of(run), "first": None, "last": None, "attempt": 0}
+    return found | ({"about": judged.about(run, 0)} if isinstance(run, Evaluation) else {})
+
+
+def _ribbon(reader: GroupReader, run: Run, request: Request) -> dict[str, Any] | None:
+    return judged.ribbon(reader) if isinstance(run, Evaluation) else None
 
 
 def _next(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
@@ -120,7 +135,7 @@ def _find(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
 
 
 async def _strips(request: Request) -> Response:
-    run, group = run_of(request), request.path_params["group"]
+    run, group = stored_of(request), request.path_params["group"]
     query = functools.partial(tokens.strips, run=run, group_id=group)
     found = await to_thread.run_sync(lambda: _ask(run, query))
     if not isinstance(found, bytes):

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import yaml
 
 from grpo_core.config import RunConfig
+from grpo_core.evaluations import Evaluation, find_stored, list_evaluations
 from grpo_core.reader import RunReader
 from grpo_core.recipe import parse_config
 from grpo_core.runs import Run, find_run, list_runs
@@ -50,9 +51,25 @@ def get_run(name: str | None) -> Run | None:
         return None
 
 
+def get_stored(name: str | None) -> Run | None:
+    """The run or the evaluation called `name`, None if there is neither (any more)."""
+    if not name:
+        return None
+    try:
+        return find_stored(_runs_dir, name)
+    except ValueError:
+        return None
+
+
 def run_names() -> list[str]:
     """Names of all runs, the newest first."""
     return [run.name for run in list_runs(_runs_dir)]
+
+
+def evaluation_names() -> list[str]:
+    """Names of all evaluations, the newest first."""
+    names = [one.name for one in list_evaluations(_runs_dir)]
+    return [name for name in names if isinstance(get_stored(name), Evaluation)]
 
 
 @contextmanager
@@ -91,7 +108,8 @@ def unreadable(problem: object, run: Run) -> str:
     tables are not there yet."""
     if not problem or ("no such table" in str(problem) and run.status() == "starting"):
         return ""
-    return f"This run's database cannot be read: {problem}. Its other files are untouched."
+    what = "evaluation" if isinstance(run, Evaluation) else "run"
+    return f"This {what}'s database cannot be read: {problem}. Its other files are untouched."
 
 
 def config_of(run: Run) -> RunConfig | None:

@@ -1,5 +1,5 @@
-"""What the Inspector shows of a run's stored completions: steps, the groups of a step, and one
-group with its completions, best to worst. Their tokens: `tokens.py`.
+"""What the Inspector shows of stored completions: steps, the groups of a step, and one group with
+its completions, best to worst. Their tokens: `tokens.py`; what an evaluation has: `judged.py`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from grpo_core.advantages import TOLERANCE
 from grpo_core.config import RunConfig
+from grpo_core.evaluations import Evaluation
 from grpo_core.group_reader import GroupReader
 from grpo_core.history import config_at
 from grpo_core.rewards import load_version
 from grpo_core.runs import Run
-from studio import data, formula, widgets
+from studio import data, formula, judged, widgets
 
 T = TypeVar("T")
 
@@ -50,10 +51,14 @@ def config_in_force(reader: GroupReader, run: Run, step: int) -> RunConfig:
 # --- steps ---------------------------------------------------------------------------------------
 
 
-def steps_of(reader: GroupReader) -> dict[str, Any]:
-    """First and last step that can be looked at, and the attempt that wrote the last."""
+def steps_of(reader: GroupReader, run: Run) -> dict[str, Any]:
+    """First and last step that can be looked at, and the attempt that wrote the last; of an
+    evaluation also what it asks of which model, and how far it is."""
     first, last = reader.step_range() or (None, None)
-    return {"first": first, "last": last, "attempt": reader.attempt()}
+    found: dict[str, Any] = {"kind": judged.kind_of(run), "attempt": reader.attempt()}
+    if isinstance(run, Evaluation):
+        found["about"] = judged.about(run, reader.num_groups())
+    return {**found, "first": first, "last": last}
 
 
 def next_step(reader: GroupReader, kind: str, step: int, back: bool) -> dict[str, Any]:
@@ -83,16 +88,18 @@ def drops(steps: NDArray[Any], values: NDArray[np.float64]) -> NDArray[Any]:
 
 def step_view(reader: GroupReader, run: Run, step: int) -> dict[str, Any]:
     """All groups of a step, one short row each."""
-    config = config_in_force(reader, run, step)
-    algorithm = config.algorithm
     groups = reader.group_summaries(step)
     for group in groups:
         group["prompt"] = _plain(group["prompt"])
         group["answer"] = widgets.cut(group["answer"])[:MAX_PROMPT]
         group["flat"] = (group["advantage_max"] or 0.0) <= TOLERANCE
+    if isinstance(run, Evaluation):
+        counted = judged.counted(reader, step, groups)
+        return {"kind": "evaluation", "step": step, "groups": counted, "still_pulls": False}
+    algorithm = config_in_force(reader, run, step).algorithm
     still = bool(algorithm.kl_place == "loss" and algorithm.kl_coefficient)
     still |= bool(algorithm.entropy_coefficient)
-    return {"step": step, "groups": groups, "still_pulls": still}
+    return {"kind": "run", "step": step, "groups": groups, "still_pulls": still}
 
 
 def _plain(prompt: str) -> str:
@@ -114,19 +121,17 @@ def order(rollouts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def group_view(reader: GroupReader, run: Run, group_id: int) -> dict[str, Any] | None:
-    """One group with its completions, best to worst; None where there is none."""
+    """One group with its completions, best to worst, of an evaluation the greedy one first; None
+    where there is none."""
     group = reader.group(group_id)
     if group is None:
         return None
     for name in ("reward", "advantage"):
         if not all(isinstance(one[name], int | float | None) for one in group["rollouts"]):
             raise ValueError(f"the {name} of a completion is no number")
-    weights = weights_at(reader, run, group["step"])
-    is_known = data.config_of(run) is not None
-    config = config_in_force(reader, run, group["step"]) if is_known else None
-    ids = [rollout["id"] for rollout in group["rollouts"]]
-    traced = reader.traced(ids)
+    shown = _judged if isinstance(run, Evaluation) else _taught
     return {
+        "kind": judged.kind_of(run),
         "id": group["id"],
         "step": group["step"],
         "prompt": widgets.cut(group["prompt"]),
@@ -134,12 +139,32 @@ def group_view(reader: GroupReader, run: Run, group_id: int) -> dict[str, Any] |
         "columns": _columns(group["row"]),
         "num_times": reader.num_occasions(group["problem_id"]),
         "rollouts": [
-            _rollout(rollout, weights)
-            | {"rank": rank, "traced": rollout["id"] in traced}
-            | {"why": _advantage(config, rollout, group["rollouts"])}
-            for rank, rollout in enumerate(order(group["rollouts"]), start=1)
+            one | {"rank": rank} for rank, one in enumerate(shown(reader, run, group), start=1)
         ],
     }
+
+
+def _taught(reader: GroupReader, run: Run, group: dict[str, Any]) -> list[dict[str, Any]]:
+    """The completions of a run's group, each with where its advantage comes from."""
+    members = group["rollouts"]
+    weights = weights_at(reader, run, group["step"])
+    is_known = data.config_of(run) is not None
+    config = config_in_force(reader, run, group["step"]) if is_known else None
+    traced = reader.traced([rollout["id"] for rollout in members])
+    return [
+        _rollout(rollout, weights)
+        | {"traced": rollout["id"] in traced, "why": _advantage(config, rollout, members)}
+        for rollout in order(members)
+    ]
+
+
+def _judged(reader: GroupReader, run: Run, group: dict[str, Any]) -> list[dict[str, Any]]:
+    """The completions of an evaluation's problem, each with what the judge said of it."""
+    said = judged.answers(reader, group)
+    return [
+        _rollout(rollout, {}) | {"traced": False, "why": None, "judged": said[rollout["id"]]}
+        for rollout in judged.order(group["rollouts"], said)
+    ]
 
 
 def weights_at(reader: GroupReader, run: Run, step: int) -> dict[str, float]:

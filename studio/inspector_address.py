@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from grpo_core.evaluations import Evaluation
 from grpo_core.runs import Run
 from studio import what_if_address
 
@@ -20,6 +21,7 @@ MAX_WORD = 200
 SHOWN_BEFORE = "page_before"
 """Session key: the page whose script ran last, which `navigation.py` writes down."""
 _LAST, _GOTO = "inspector_last", "inspector_goto"
+_LAST_ASKED = "inspector_last_asked"
 
 
 def follow(run: Run, told: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -54,7 +56,11 @@ def view_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _where_one_was(run: Run) -> dict[str, Any]:
-    """The view from before, unless another page or another run was chosen meanwhile."""
+    """The view from before, unless another page or another run was chosen meanwhile; the batches
+    of an evaluation are no steps of a run, and it is opened where it begins."""
+    if isinstance(run, Evaluation):
+        last = st.session_state.get(_LAST_ASKED)
+        return dict(last[1]) if last and last[0] == run.name else {"step": 1}
     step = st.session_state.get("step")
     last = st.session_state.get(_LAST)
     if last and last[0] == run.name and last[1].get("step") == step:
@@ -71,6 +77,8 @@ def _go(run: Run, view: dict[str, Any]) -> None:
 
 def _remember(run: Run, view: dict[str, Any]) -> None:
     """For when one comes back, and for other pages."""
-    if "step" in view:
+    if isinstance(run, Evaluation):
+        st.session_state[_LAST_ASKED] = (run.name, view)
+    elif "step" in view:
         st.session_state["step"] = view["step"]
         st.session_state[_LAST] = (run.name, view)

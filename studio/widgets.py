@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import streamlit as st
 
 from grpo_core.runs import Command, Run
 from grpo_core.sandbox_probe import Protection, Tier, probe
-from studio import data
+from studio import data, inspected
 
 RUNS_PAGE = "app_pages/runs.py"
 NEW_RUN_PAGE = "app_pages/new_run.py"
@@ -93,21 +93,30 @@ def show_problem() -> None:
         problem(message)
 
 
-def pick_run() -> Run | None:
-    """The run selector that the pages share; its choice stands in the address (`?run=…`)."""
-    names = data.run_names()
+def pick_run(evaluations: Sequence[str] = ()) -> Run | None:
+    """The run selector that the pages share; its choice stands in the address (`?run=…`). The
+    Inspector offers `evaluations` too; other pages show the run from before in their place."""
+    runs = data.run_names()
+    names = [*runs, *(name for name in evaluations if name not in runs)]
     if not names:
         nothing_yet("There is no run to show yet.")
         return None
-    wanted = _from_address("run") or st.session_state.get("run")
+    wanted = _from_address("run") or inspected.chosen(bool(evaluations))
     st.session_state["run"] = wanted if wanted in names else names[0]
     name = st.selectbox(
-        "Run", names, key="run", persist_state="session", width=320, label_visibility="collapsed"
+        "Run",
+        names,
+        key="run",
+        format_func=lambda name: name if name in runs else f"{name} (evaluation)",
+        persist_state="session",
+        width=320,
+        label_visibility="collapsed",
     )
     if wanted and wanted not in names:
-        st.caption(f"There is no run {label(wanted)} any more; this is another one.")
+        st.caption(inspected.absent(wanted, label(wanted)))
+    inspected.keep(name, bool(evaluations))
     _to_address("run", name)
-    return data.get_run(name)
+    return data.get_stored(name)
 
 
 def pick_runs(default: Callable[[], list[str]]) -> list[str]:
@@ -279,6 +288,7 @@ def send(run: Run, wish: Command) -> bool:
 def open_run(page: str, name: str, step: int | None = None) -> None:
     """Go to a page of a run; for callbacks and scripts."""
     # Not as query parameters: the selectors write those when they are drawn.
+    inspected.leave()
     st.session_state["run"] = name
     if step is not None:
         st.session_state["step"] = step

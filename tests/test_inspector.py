@@ -56,7 +56,7 @@ def change(run: Run, statement: str, *values: Any) -> None:
 
 
 def test_a_step_and_its_groups(client: TestClient, recorded: Run) -> None:
-    assert ask(client, "steps") == {"first": 1, "last": 24, "attempt": 1}
+    assert ask(client, "steps") == {"kind": "run", "first": 1, "last": 24, "attempt": 1}
     view = ask(client, "step/20")
     stored = groups.read(recorded, lambda r: r.groups(20), [])
     assert [group["id"] for group in view["groups"]] == [group["id"] for group in stored]

@@ -1,5 +1,6 @@
 """Inspector: a step, its prompts, and what was sampled for a prompt, best to worst, down to the
-token. The component asks for the groups on its own; this script keeps the address.
+token; of an evaluation a batch, its problems, and what was answered. The component asks for the
+groups on its own; this script keeps the address.
 """
 
 from __future__ import annotations
@@ -7,17 +8,26 @@ from __future__ import annotations
 import streamlit as st
 
 from grpo_core.algorithms import ALGORITHMS
+from grpo_core.evaluations import Evaluation
 from grpo_core.runs import Run
-from studio import components, figures, inspector_address, what_if_address, what_if_page, widgets
+from studio import (
+    components,
+    data,
+    figures,
+    inspector_address,
+    what_if_address,
+    what_if_page,
+    widgets,
+)
 
 VIEW = "inspector"
 
 
 def head() -> Run | None:
-    """Which run, and the way to its other pages."""
+    """Which run or evaluation, and the way to its other pages."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        run = widgets.pick_run()
-        if run is not None:
+        run = widgets.pick_run(data.evaluation_names())
+        if run is not None and not isinstance(run, Evaluation):
             st.space("stretch")
             query = {"run": run.name}
             for page, label, icon in (
@@ -48,7 +58,10 @@ if run is not None:
     goto = inspector_address.follow(run, told)
     place = st.container()
     group = told.get("group") if told and told.get("run") == run.name else None
-    if isinstance(group, int):
+    is_run = not isinstance(
+        run, Evaluation
+    )  # in an evaluation nothing was rewarded, nothing learnt
+    if is_run and isinstance(group, int):
         below(run, group)
     with place:  # after what stands below it: the address says what is chosen there
         components.inspector(
@@ -56,5 +69,5 @@ if run is not None:
             run=run.name,
             algorithms=list(ALGORITHMS),
             goto=goto,
-            below=what_if_address.told(),
+            below=what_if_address.told() if is_run else {},
         )
