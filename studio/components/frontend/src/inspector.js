@@ -4,9 +4,11 @@ import { FRESH, addressOf, copyLink, writeAddress } from "./address.js";
 import { CHANNELS } from "./channels.js";
 import { Formula } from "./formula.js";
 import { INSPECTOR_CSS } from "./inspector_css.js";
-import { helpCard, listen } from "./inspector_keys.js";
+import { fillHelp, helpCard, listen } from "./inspector_keys.js";
+import { aboutLine, showAbout } from "./judged.js";
+import { filterAfter, filterOf, wordsOf } from "./kinds.js";
 import { Open } from "./open.js";
-import { FILTERS, PromptCard, Prompts } from "./prompts.js";
+import { PromptCard, Prompts } from "./prompts.js";
 import { Ranking } from "./ranking.js";
 import { Search } from "./search.js";
 import { BASE_CSS, el, mountOnce, poll, setText } from "./shared.js";
@@ -47,26 +49,38 @@ class Inspector {
       row: (row) => this.set({ row }), pass: (pass) => this.set({ pass }), close: () => this.choose(null),
     }, this.component.data.algorithms);
     this.help = helpCard(() => { this.help.hidden = true; });
+    this.about = aboutLine();
     this.copied = el("button", { title: "Copy a link to this view (y)", onclick: () => this.copy() }, "Copy link");
     this.note = el("div", { className: "empty", hidden: true, role: "status" });
     this.offline = el("div", { className: "alert offline", hidden: true, role: "status", dataset: { tone: "warn" } });
     this.body = el("div", { className: "body", hidden: true },
       this.card.element, el("div", { className: "split" }, this.ranking.element, el("div", { className: "right" }, this.open.element, this.formula.element)));
     this.root = el("div", { className: "root inspector" }, el("style", { textContent: BASE_CSS + INSPECTOR_CSS }),
-      this.steps.element, this.prompts.element,
+      this.about, this.steps.element, this.prompts.element,
       el("div", { className: "bar2" }, this.search.element, el("span", { className: "gap" }), this.copied,
         el("button", { title: "Keys (?)", onclick: () => { this.help.hidden = !this.help.hidden; } }, "?")),
       el("div", { className: "overlay" }, this.search.panel, this.help), this.offline, this.note, this.body);
+    this.become({ kind: "run" });
     this.component.parentElement.append(this.root);
+  }
+
+  /** A run, or an evaluation, which says what it is about: other words, other filters. */
+  become({ kind, about = null }) {
+    showAbout(this.about, about);
+    if (kind === this.root.dataset.kind) return;
+    this.root.dataset.kind = kind;
+    const words = wordsOf(kind);
+    for (const part of [this.steps, this.prompts, this.search, this.ranking, this.open]) part.become(kind, words);
+    fillHelp(this.help, kind, words);
   }
 
   keys() {
     return {
       completion: (by) => this.moveCompletion(by), prompt: (by) => this.travel.movePrompt(by), step: (by) => this.travel.moveStep(by),
-      jump: (kind, back) => this.travel.jump(kind, back), toggle: (name) => this.toggle(name), color: (index) => this.color(CHANNELS[index].key),
+      jump: (kind, back) => this.ofRun(() => this.travel.jump(kind, back)), toggle: (name) => this.toggle(name), color: (index) => this.ofRun(() => this.color(CHANNELS[index].key)),
       token: (by) => this.moveToken(by), pass: () => this.nextPass(), row: () => this.nextRow(),
       search: () => this.search.input.focus(), copy: () => this.copy(), help: () => { this.help.hidden = !this.help.hidden; },
-      filter: () => this.filter(FILTERS[(FILTERS.findIndex(({ key }) => key === this.state.only) + 1) % FILTERS.length].key),
+      filter: () => this.filter(filterAfter(this.stock.kind, this.state.only)),
       escape: () => this.escape(),
     };
   }
@@ -93,7 +107,6 @@ class Inspector {
     this.travel.forget();
     this.body.hidden = true;
     this.note.hidden = true;
-    this.travel.loadRibbon();
     this.poller = poll(() => this.travel.watch(), () => POLL_MS, (error) => {
       setText(this.offline, error.message);
       this.offline.hidden = false;
@@ -139,7 +152,7 @@ class Inspector {
     const last = trace ? newestPass(trace) : 0;
     const pass = Math.min(state.pass ?? last, (trace?.passes.length ?? 1) - 1);
     if (trace && state.token !== null && (state.token < 0 || state.token >= trace.pieces.length)) state.token = null;
-    this.prompts.show(groups, state.prompt - 1, state.only);
+    this.prompts.show(groups, state.prompt - 1, state.only, this.travel.goesOn());
     this.card.show(group, stock.summary, state.whole, stock.step.still_pulls);
     const fits = this.fits();
     this.ranking.mark(state.completion, fits);
@@ -154,7 +167,7 @@ class Inspector {
   }
 
   fits() {
-    const one = FILTERS.find(({ key }) => key === this.state.only)?.one ?? (() => true);
+    const one = filterOf(this.stock.kind, this.state.only).one ?? (() => true);
     return (rollout) => one(rollout) && has(rollout, this.state.find);
   }
 
@@ -216,6 +229,11 @@ class Inspector {
       if (fits(rollouts[rank - 1])) return this.openCompletion(rank);
     }
     return null;
+  }
+
+  /** What means something in a run alone; elsewhere its key is nobody's. */
+  ofRun(act) {
+    return this.stock.kind === "run" ? act() : false;
   }
 
   async filter(only) {

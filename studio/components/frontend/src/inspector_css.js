@@ -126,6 +126,28 @@ select, input[type=search], input[type=number] { font: inherit; font-size: 12.5p
 .tip { position: fixed; pointer-events: none; z-index: 10; display: none; white-space: pre; font-family: var(--st-code-font);
   font-size: 12px; line-height: 1.5; padding: 7px 10px; border-radius: 6px; border: 1px solid var(--line);
   background: var(--panel); color: var(--st-text-color); box-shadow: 0 4px 16px rgb(0 0 0 / 18%); }
+.aboutline { display: flex; align-items: baseline; gap: 10px; flex-wrap: wrap; font-size: 13px; margin-bottom: 10px; }
+.aboutline .facts { font-weight: 600; font-size: 13px; min-height: 0; overflow-wrap: anywhere; }
+[data-kind=evaluation] .rowhead, .row[data-asked] { grid-template-columns: 22px 58px 14px minmax(0, 3fr) minmax(0, 2.6fr) minmax(30px, 1.4fr) 40px; }
+.row .length i { display: block; height: 8px; min-width: 2px; border-radius: 2px; background: color-mix(in srgb, var(--st-text-color) 22%, transparent); }
+.rows[data-dense=true] .row .length i { height: 6px; }
+[data-kind=evaluation] .rowhead { padding-left: 14px; }
+[data-kind=evaluation] .rowhead span { text-align: left; }
+.row[data-asked] > span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.row[data-asked=greedy] .asked-how { font-weight: 600; }
+.row .said { font-family: var(--st-code-font); font-weight: 600; }
+.row .rule { font-size: 12px; }
+.row .said.nothing, .nothing { font-family: var(--st-font); font-weight: 400 !important; color: var(--faint); }
+.sign { font-weight: 700; }
+.sign[data-verdict=right] { color: var(--st-green-text-color); }
+.sign[data-verdict=wrong] { color: var(--st-red-text-color); }
+.sign[data-verdict="not judged"] { color: var(--st-orange-text-color); }
+.found-answer { min-width: 0; overflow-wrap: anywhere; }
+.found-answer b { font-family: var(--st-code-font); }
+[data-kind=evaluation] .tools .about { min-height: 0; padding: 0; min-width: 0; flex: 1; }
+[data-kind=evaluation] .open .gap { display: none; }
+[data-kind=evaluation] .text { margin-top: 8px; }
 @media (max-width: 1100px) { .split { grid-template-columns: minmax(0, 1fr); } .rows { max-height: 300px; } .help dl { grid-template-columns: repeat(2, 70px minmax(0, 1fr)); } .formula header { flex-wrap: wrap; } }
+@media (max-width: 1000px) { [data-kind=evaluation] .filters { flex-basis: 100%; } [data-kind=evaluation] .showing { display: none; } }
 @media (max-width: 760px) { .steps { flex-wrap: wrap; } .search input { width: 170px; } }
 `;

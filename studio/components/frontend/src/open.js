@@ -1,6 +1,7 @@
 // The right side of the Inspector: the open completion with its facts, its colours and its reward.
 import { CHANNELS, channelOf } from "./channels.js";
 import { Completion, number, tipText } from "./completion.js";
+import { foundOf, judgedChips, undecidedOf, whereOf } from "./judged.js";
 import { el, format, setText, visible } from "./shared.js";
 
 const OUTCOMES = {
@@ -22,16 +23,26 @@ export class Open {
       title: `${about} (${index + 1})`, dataset: { channel: key }, "aria-pressed": "false", onclick: () => act.color(key),
     }, label));
     this.fold = el("button", { title: "Fold what it thought (f)", "aria-pressed": "false", onclick: () => act.toggle("fold") }, "Fold thought");
-    this.diff = el("button", { title: "What it says that the best one does not (d)", "aria-pressed": "false", onclick: () => act.toggle("diff") }, "Diff to best");
+    this.diff = el("button", { "aria-pressed": "false", onclick: () => act.toggle("diff") });
     this.about = el("div", { className: "faint about" });
     this.reward = el("div", { className: "breakdown" });
-    this.element = el("section", { className: "open" }, this.facts,
-      el("div", { className: "tools" }, el("span", { className: "faint" }, "Colour"), ...this.colors, el("span", { className: "gap" }), this.fold, this.diff),
-      this.about, this.text.element, this.reward, this.tip);
+    this.palette = [el("span", { className: "faint" }, "Colour"), ...this.colors];
+    this.tools = el("div", { className: "tools" }, ...this.palette, el("span", { className: "gap" }), this.fold, this.diff);
+    this.element = el("section", { className: "open" }, this.facts, this.tools, this.about, this.text.element, this.reward, this.tip);
   }
 
   destroy() {
     this.text.destroy();
+  }
+
+  /** Of an evaluation no tokens are kept that could have a colour. */
+  become(kind, { best }) {
+    this.best = best;
+    this.diff.title = `What it says that the ${best} one does not (d)`;
+    setText(this.diff, `Diff to ${best}`);
+    for (const node of this.palette) node.hidden = kind !== "run";
+    if (kind === "run") this.tools.after(this.about);
+    else this.tools.prepend(this.about); // in the place of the colours
   }
 
   /** `view`: {rollout, best, trace, pass, state, most}. */
@@ -47,7 +58,7 @@ export class Open {
     this.fold.setAttribute("aria-pressed", String(state.fold));
     this.diff.setAttribute("aria-pressed", String(isDiff));
     this.diff.disabled = best === rollout;
-    setText(this.about, aboutOf(view, channel, isDiff));
+    setText(this.about, isDiff ? `Green: only here. Struck out: only in the ${this.best} completion.` : aboutOf(view, channel));
     const pass = trace?.passes[view.pass];
     this.text.show({
       text: rollout.text || " ", trace: trace ?? null, pass, channel, most: view.most, token: state.token,
@@ -72,8 +83,8 @@ export class Open {
   }
 }
 
-function aboutOf({ rollout, trace, pass, state }, channel, isDiff) {
-  if (isDiff) return "Green: only here. Struck out: only in the best completion.";
+function aboutOf({ rollout, trace, pass, state }, channel) {
+  if (rollout.judged) return whereOf(rollout.judged);
   if (!rollout.traced) return "The tokens of this completion were not kept. They are for the first groups of a step with signal, as many as store.token_groups says.";
   if (!trace) return "";
   const clipped = trace.passes[pass].clipped.some(Boolean) && channel?.key !== "ratio" ? " Underlined: beyond the clip." : "";
@@ -82,28 +93,31 @@ function aboutOf({ rollout, trace, pass, state }, channel, isDiff) {
 }
 
 function factsOf(rollout) {
+  const cutOff = rollout.finish === "length" ? [el("span", { className: "chip", dataset: { tone: "warn" } }, "cut off")] : [];
+  const facts = rollout.judged ? [...judgedChips(rollout), ...cutOff, foundOf(rollout)] : learntFrom(rollout, cutOff);
+  return [el("b", { className: "name" }, `Completion ${rollout.rank}`), ...facts, el("span", { className: "faint" }, `${rollout.num_tokens} tokens`)];
+}
+
+function learntFrom(rollout, cutOff) {
   const { advantage } = rollout;
   const tone = !advantage ? "plain" : advantage > 0 ? "good" : "bad";
   const worth = advantage === null ? "left out" : `advantage ${advantage > 0 ? "+" : advantage < 0 ? "−" : ""}${Math.abs(advantage).toFixed(3)}`;
   const chips = [
     el("span", { className: "chip", dataset: { tone } }, worth),
-    el("span", { className: "chip", dataset: { tone: rollout.correct ? "good" : "plain" } }, rollout.correct ? "right" : "wrong"),
+    el("span", { className: "chip", dataset: { tone: rollout.correct ? "good" : "plain" } }, rollout.correct ? "right" : "wrong"), ...cutOff,
   ];
-  if (rollout.finish === "length") chips.push(el("span", { className: "chip", dataset: { tone: "warn" } }, "cut off"));
   if (OUTCOMES[rollout.outcome]) chips.push(el("span", { className: "chip", dataset: { tone: "warn" } }, OUTCOMES[rollout.outcome]));
   if (rollout.num_clipped) chips.push(el("span", { className: "chip", dataset: { tone: "plain" } }, `${rollout.num_clipped} clipped`));
-  return [
-    el("b", { className: "name" }, `Completion ${rollout.rank}`),
-    el("span", {}, "reward ", el("b", {}, rollout.reward === null ? "—" : rollout.reward.toFixed(3).replace("-", "−"))), ...chips,
-    el("span", { className: "faint" }, `${rollout.num_tokens} tokens`),
-  ];
+  return [el("span", {}, "reward ", el("b", {}, rollout.reward === null ? "—" : rollout.reward.toFixed(3).replace("-", "−"))), ...chips];
 }
 
 /** Each part times its weight; where the advantage comes from; what the reward printed, and how it
  * failed. */
 function breakdown(rollout) {
   const nodes = [];
-  if (rollout.parts.length) {
+  const undecided = rollout.judged ? undecidedOf(rollout.judged) : "";
+  if (undecided) nodes.push(el("div", { className: "fault" }, undecided));
+  if (rollout.parts.length && !rollout.judged) {
     const cells = rollout.parts.flatMap(({ name, value, weight, adds }) => [
       el("span", {}, visible(name)), el("span", { className: "num" }, value === null ? "does not apply" : format(value)),
       el("span", { className: "faint num" }, weight === null || value === null ? "" : `× ${Number(weight.toPrecision(4))}`),

@@ -1,18 +1,10 @@
 // The prompts of a step as a row of cells, each as bright as its completions are right, and the chosen
 // prompt below.
+import { cellText, cellTitle, problemFacts, undecidedOfProblem } from "./judged.js";
+import { filterOf, filtersOf } from "./kinds.js";
 import { el, format, setText, visible } from "./shared.js";
 
 const WITH_TEXT = 24, AT_ONCE = 160, DOTS = 48;
-
-export const FILTERS = [
-  { key: "all", label: "all", about: "All completions" },
-  { key: "solved", label: "solved", about: "The task's grader calls them right", group: (g) => g.num_correct > 0, one: (r) => r.correct },
-  { key: "failed", label: "failed", about: "The task's grader calls them wrong", group: (g) => g.num_correct < g.num, one: (r) => !r.correct },
-  { key: "truncated", label: "cut off", about: "They reached the longest length", group: (g) => g.num_truncated > 0, one: (r) => r.finish === "length" },
-  { key: "clipped", label: "clipped", about: "Tokens beyond the clip in the last pass of the update", group: (g) => g.num_clipped > 0, one: (r) => r.num_clipped > 0 },
-  { key: "error", label: "faults", about: "The reward failed on them", group: (g) => g.num_faults > 0, one: (r) => !["ok", "abstain"].includes(r.outcome) },
-  { key: "flat", label: "no signal", about: "Every advantage of the group is 0", group: (g) => g.flat },
-];
 
 export class Prompts {
   /** `act`: `prompt(index)`, `filter(key)`. */
@@ -20,29 +12,43 @@ export class Prompts {
     this.act = act;
     this.groups = [];
     this.cells = el("div", { className: "cells", role: "listbox", "aria-label": "Prompts of the step" });
+    this.label = el("span", { className: "label" });
     this.where = el("span", { className: "where" });
     this.num = el("span", { className: "faint", role: "status" });
-    this.back = el("button", { title: "Prompt before (K)", onclick: () => act.move(-1) }, "‹");
-    this.next = el("button", { title: "Next prompt (J)", onclick: () => act.move(1) }, "›");
-    this.filters = FILTERS.map(({ key, label, about }) => el("button", {
-      title: about, dataset: { filter: key }, "aria-pressed": "false", onclick: () => act.filter(key),
-    }, label));
+    this.back = el("button", { onclick: () => act.move(-1) }, "‹");
+    this.next = el("button", { onclick: () => act.move(1) }, "›");
+    this.choices = el("span", { className: "filters" });
     this.element = el("div", { className: "prompts" },
-      el("div", { className: "tools" }, el("span", { className: "label" }, "Prompt"), this.back, this.where, this.next, this.num,
-        el("span", { className: "gap" }), el("span", { className: "faint" }, "Show"), el("span", { className: "filters" }, ...this.filters)),
+      el("div", { className: "tools" }, this.label, this.back, this.where, this.next, this.num,
+        el("span", { className: "gap" }), el("span", { className: "faint showing" }, "Show"), this.choices),
       this.cells);
   }
 
-  show(groups, index, filter) {
+  /** What one looks for, and what it is called. */
+  become(kind, { step, prompt, Prompt }) {
+    this.kind = kind;
+    setText(this.label, Prompt);
+    this.back.title = `${Prompt} before (K)`;
+    this.next.title = `Next ${prompt} (J)`;
+    this.cells.setAttribute("aria-label", `${Prompt}s of the ${step}`);
+    this.words = { prompt, Prompt };
+    this.filters = filtersOf(kind).map(({ key, label, about }) => el("button", {
+      title: about, dataset: { filter: key }, "aria-pressed": "false", onclick: () => this.act.filter(key),
+    }, label));
+    this.choices.replaceChildren(...this.filters);
+  }
+
+  /** `goesOn`: whether there are more before and after these. */
+  show(groups, index, filter, goesOn) {
     this.groups = groups;
     setText(this.where, groups.length ? `${index + 1} of ${groups.length}` : "none");
-    this.back.disabled = index <= 0;
-    this.next.disabled = index >= groups.length - 1;
+    this.back.disabled = index <= 0 && !goesOn[0];
+    this.next.disabled = index >= groups.length - 1 && !goesOn[1];
     for (const button of this.filters) button.setAttribute("aria-pressed", String(button.dataset.filter === filter));
-    const fits = FILTERS.find(({ key }) => key === filter)?.group ?? (() => true);
+    const fits = filterOf(this.kind, filter).group ?? (() => true);
     const first = Math.max(0, Math.min(index - AT_ONCE / 2, groups.length - AT_ONCE));
     const more = groups.length - AT_ONCE;
-    this.cells.title = more > 0 ? `${AT_ONCE} prompts around the chosen one; ${more} more` : "";
+    this.cells.title = more > 0 ? `${AT_ONCE} ${this.words.prompt}s around the chosen one; ${more} more` : "";
     const shown = groups.slice(first, first + AT_ONCE);
     const stamp = JSON.stringify([shown.map((group) => [group.id, fits(group)]), index]);
     if (stamp === this.stamp) return;
@@ -55,18 +61,21 @@ export class Prompts {
 
   /** How much a filter leaves of the step's prompts, and of the completions at hand. */
   count(groups, filter, rollouts) {
-    const { group, one } = FILTERS.find(({ key }) => key === filter) ?? {};
+    const { group, one } = filterOf(this.kind, filter);
     const here = one ? ` · ${rollouts.filter(one).length} of ${rollouts.length} here` : "";
-    setText(this.num, group ? `${groups.filter(group).length} of ${groups.length} prompts${here}` : "");
+    setText(this.num, group ? `${groups.filter(group).length} of ${groups.length} ${this.words.prompt}s${here}` : "");
   }
 
   cell(group, index, isChosen, fits) {
     const share = group.num ? group.num_correct / group.num : 0;
-    const title = `${index + 1}. ${visible(group.prompt)}\n${group.num_correct} of ${group.num} right · mean reward ${format(group.reward_mean)}${group.flat ? " · no signal" : ""}`;
+    const isAsked = this.kind === "evaluation";
+    const right = `${group.num_correct} of ${group.num} right`;
+    const said = isAsked ? cellTitle(group) : `${right} · mean reward ${format(group.reward_mean)}${group.flat ? " · no signal" : ""}`;
+    const title = `${index + 1}. ${visible(group.prompt)}\n${said}`;
     const cell = el("button", {
-      className: "cell", role: "option", title, tabIndex: isChosen ? 0 : -1, "aria-selected": String(isChosen), "aria-label": `Prompt ${index + 1}: ${group.num_correct} of ${group.num} right`,
+      className: "cell", role: "option", title, tabIndex: isChosen ? 0 : -1, "aria-selected": String(isChosen), "aria-label": `${this.words.Prompt} ${index + 1}: ${isAsked ? said : right}`,
       dataset: { flat: String(Boolean(group.flat)), fits: String(fits) }, onclick: () => this.act.prompt(index),
-    }, this.groups.length > WITH_TEXT ? "" : `${group.num_correct}/${group.num}`);
+    }, this.groups.length > WITH_TEXT ? "" : isAsked ? cellText(group) : `${group.num_correct}/${group.num}`);
     cell.style.setProperty("--share", `${Math.round(70 * share)}%`);
     return cell;
   }
@@ -83,6 +92,11 @@ function whyFlat(summary, stillPulls) {
   if (summary.reward_max === null) return "No completion of this group has a reward: all are left out.";
   const why = summary.reward_max - summary.reward_min <= 1e-12 ? "all rewards of this group are equal, so every advantage is 0" : "every advantage of this group is 0";
   return `No signal: ${why}${stillPulls ? "; only the KL or entropy term of the loss still pulls at it" : ", and it moves nothing"}.`;
+}
+
+function learntFrom(group, summary) {
+  const spread = deviation(group.rollouts.map(({ reward }) => reward).filter((reward) => reward !== null));
+  return [["Right", `${summary.num_correct} of ${summary.num}`], ["Mean reward", format(summary.reward_mean)], ["Deviation", format(spread)]];
 }
 
 /** The prompt itself: two lines until it is unfolded, with what is known of its group. */
@@ -109,16 +123,16 @@ export class PromptCard {
     setText(this.fold, isOpen ? "Show less" : "Show all");
     this.columns.hidden = !isOpen || !group.columns.length;
     this.columns.replaceChildren(...group.columns.flatMap(({ name, text }) => [el("dt", {}, visible(name)), el("dd", {}, visible(text))]));
-    const spread = deviation(group.rollouts.map(({ reward }) => reward).filter((reward) => reward !== null));
+    const isAsked = group.kind === "evaluation";
     const facts = [
-      ["Answer", visible(group.answer) || "—"], ["Right", `${summary.num_correct} of ${summary.num}`],
-      ["Mean reward", format(summary.reward_mean)], ["Deviation", format(spread)],
+      [isAsked ? "Reference answer" : "Answer", visible(group.answer) || "—"], ...(isAsked ? problemFacts(summary) : learntFrom(group, summary)),
       ["Mean length", `${format(summary.length_mean, "count")} tokens`],
     ];
     this.stats.replaceChildren(...facts.map(([label, value]) => el("div", {},
       el("div", { className: "faint label" }, label), el("div", { className: "value", title: value }, value))));
-    this.flat.hidden = !summary.flat;
-    setText(this.flat, whyFlat(summary, stillPulls));
+    const remark = isAsked ? undecidedOfProblem(summary) : summary.flat ? whyFlat(summary, stillPulls) : "";
+    this.flat.hidden = !remark;
+    setText(this.flat, remark);
   }
 
   /** The same problem at other steps, `num` of them: a dot each, as high as its mean reward. */

@@ -1,20 +1,29 @@
 // The completions of a group from best to worst: reward in its parts, advantage, and all tokens at a
 // glance.
 import { css, drawStrip, ramp } from "./channels.js";
+import { answerOf, ruleOf, signOf, undecidedOf, verdictOf } from "./judged.js";
 import { el, format, visible } from "./shared.js";
 
 const DENSE = 16;
+const COLUMNS = {
+  run: [["#"], ["reward"], ["parts", "wide"], ["adv."], ["tokens", "wide"]],
+  evaluation: [["#"], [""], [""], ["answer", "wide"], ["found as", "wide"], ["tokens", "wide"], [""]],
+};
 
 export class Ranking {
   /** `act`: `completion(rank)`, `token(rank, token)`. */
   constructor(act) {
     this.act = act;
     this.rows = [];
-    this.list = el("div", { className: "rows", role: "listbox", tabIndex: 0, "aria-label": "Completions, best to worst" });
+    this.list = el("div", { className: "rows", role: "listbox", tabIndex: 0 });
     this.legend = el("div", { className: "partlegend" });
-    this.element = el("section", { className: "ranking" },
-      el("div", { className: "rowhead faint" }, el("span", {}, "#"), el("span", {}, "reward"), el("span", { className: "wide" }, "parts"), el("span", {}, "adv."), el("span", { className: "wide" }, "tokens")),
-      this.list, this.legend);
+    this.head = el("div", { className: "rowhead faint" });
+    this.element = el("section", { className: "ranking" }, this.head, this.list, this.legend);
+  }
+
+  become(kind, { order }) {
+    this.list.setAttribute("aria-label", order);
+    this.head.replaceChildren(...COLUMNS[kind].map(([label, className = ""]) => el("span", { className }, label)));
   }
 
   /** `group` as the route gives it. */
@@ -25,13 +34,26 @@ export class Ranking {
     const sums = rollouts.map(({ parts }) => [1, -1].map((sign) => parts.reduce((sum, { adds }) => sum + Math.max(0, sign * (adds ?? 0)), 0)));
     this.scale = { above: Math.max(1e-9, ...sums.map(([above]) => above)), below: Math.max(0, ...sums.map(([, below]) => below)) };
     this.list.dataset.dense = String(rollouts.length > DENSE);
-    this.rows = rollouts.map((rollout) => this.row(rollout));
+    this.rows = rollouts.map((rollout) => (rollout.judged ? this.judgedRow(rollout) : this.row(rollout)));
     this.list.replaceChildren(...this.rows.map(({ element }) => element));
-    this.legend.replaceChildren(...(this.names.length > 1 ? this.names.map((name, index) => {
+    this.legend.replaceChildren(...(this.names.length > 1 && group.kind === "run" ? this.names.map((name, index) => {
       const dot = el("i", { className: "dot" });
       dot.style.background = color(this.element, index);
       return el("span", { className: "item" }, dot, visible(name));
     }) : []));
+  }
+
+  /** Of an evaluation: the answer that was found in place of the reward and what it is worth. */
+  judgedRow(rollout) {
+    const { judged } = rollout, length = el("i");
+    length.style.width = `${(100 * rollout.num_tokens) / this.longest}%`;
+    const facts = [`${judged.kind}, ${verdictOf(rollout)}`, undecidedOf(judged), `${rollout.num_tokens} tokens${rollout.finish === "length" ? ", cut off" : ""}`];
+    const element = el("div", { className: "row", id: `completion-${rollout.rank}`, role: "option", "aria-selected": "false", dataset: { rank: rollout.rank, asked: judged.kind },
+      title: facts.filter(Boolean).join("\n"), onclick: () => this.act.completion(rollout.rank) },
+      el("span", { className: "rank faint" }, String(rollout.rank)), el("span", { className: "asked-how" }, visible(judged.kind)), signOf(rollout),
+      el("span", { className: `said${judged.extracted === null ? " nothing" : ""}` }, answerOf(judged)), el("span", { className: "rule faint" }, ruleOf(judged)),
+      el("span", { className: "length" }, length), el("span", { className: "faint num" }, rollout.num_tokens.toLocaleString("en-US")));
+    return { rollout, element };
   }
 
   row(rollout) {
@@ -78,6 +100,7 @@ export class Ranking {
     const colors = ramp(this.element);
     const palette = this.names.map((_, index) => color(this.element, index));
     for (const { rollout, parts, strip } of this.rows) {
+      if (!strip) continue;
       drawParts(parts, rollout.parts, this.names, palette, this.scale);
       drawStrip(strip, strips?.get(rollout.id), channel, rollout.num_tokens / this.longest, colors);
     }

@@ -20,13 +20,19 @@ export class Search {
       event.stopPropagation();
     });
     this.here = el("span", { className: "faint here" });
-    this.all = el("button", { hidden: true, onclick: () => this.everywhere() }, "All steps");
+    this.all = el("button", { hidden: true, onclick: () => this.everywhere() });
     this.more = el("button", { hidden: true, onclick: () => this.further() }, "Look further back");
     this.state = el("span", { className: "faint" });
     this.hits = el("div", { className: "hits", role: "list" });
     this.panel = el("div", { className: "panel", hidden: true }, el("div", { className: "tools" }, this.state, el("span", { className: "gap" }), this.more,
       el("button", { onclick: () => { this.panel.hidden = true; } }, "Close")), this.hits);
     this.element = el("div", { className: "search" }, this.input, this.here, this.all);
+  }
+
+  become(kind, words) {
+    this.isRun = kind === "run";
+    this.words = words;
+    setText(this.all, `All ${words.steps}`);
   }
 
   /** Another run or an address: nothing of an earlier search stays. */
@@ -61,9 +67,9 @@ export class Search {
 
   hit({ step, group_id: group, id, prompt, text, correct, reward }, wanted) {
     return el("button", { role: "listitem", title: visible(prompt), onclick: () => this.act.open(step, group, id) },
-      el("span", { className: "faint num" }, `step ${step}`), el("span", { className: "faint asked" }, visible(prompt)),
+      el("span", { className: "faint num" }, `${this.words.step} ${step}`), el("span", { className: "faint asked" }, visible(prompt)),
       el("span", { className: "said" }, ...marked(text, wanted)),
-      el("span", { className: "faint num" }, `${correct ? "right" : "wrong"} · ${format(reward)}`));
+      el("span", { className: "faint num" }, `${correct ? "right" : "wrong"}${this.isRun ? ` · ${format(reward)}` : ""}`));
   }
 
   async further() {
@@ -86,6 +92,6 @@ export class Search {
     this.hits.append(...answer.hits.map((hit) => this.hit(hit, text)));
     this.more.hidden = this.before <= 0;
     const found = `${this.num} completion${this.num === 1 ? "" : "s"}`;
-    setText(this.state, this.before > 0 ? `${found} down to step ${this.before}` : `${found} in all steps`);
+    setText(this.state, this.before > 0 ? `${found} down to ${this.words.step} ${this.before}` : `${found} in all ${this.words.steps}`);
   }
 }

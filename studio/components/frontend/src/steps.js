@@ -11,19 +11,33 @@ export class Steps {
     this.bounds = { first: null, last: null };
     this.step = null;
     this.series = [[], []];
-    this.input = el("input", { type: "number", className: "step", "aria-label": "Step", onchange: () => this.typed() });
+    this.label = el("span", { className: "label" });
+    this.input = el("input", { type: "number", className: "step", onchange: () => this.typed() });
     this.of = el("span", { className: "faint of" });
-    this.back = el("button", { title: "Step before ([)", onclick: () => act.go(this.step - 1) }, "‹");
-    this.next = el("button", { title: "Next step (])", onclick: () => act.go(this.step + 1) }, "›");
-    this.canvas = el("canvas", { className: "ribbon", title: "Mean reward of each step; click to go there" });
+    this.back = el("button", { onclick: () => act.go(this.step - 1) }, "‹");
+    this.next = el("button", { onclick: () => act.go(this.step + 1) }, "›");
+    this.canvas = el("canvas", { className: "ribbon" });
     this.canvas.addEventListener("click", (event) => act.go(this.stepAt(event)));
     this.canvas.addEventListener("mousemove", (event) => this.hint(event));
-    this.follow = el("button", { title: "Stay at the newest step", "aria-pressed": "false", onclick: () => act.follow(this.follow.getAttribute("aria-pressed") !== "true") }, "Follow");
-    this.element = el("div", { className: "steps" },
-      el("span", { className: "label" }, "Step"), this.back, this.input, this.of, this.next, this.canvas,
+    this.follow = el("button", { "aria-pressed": "false", onclick: () => act.follow(this.follow.getAttribute("aria-pressed") !== "true") }, "Follow");
+    this.jumps = [
       el("button", { title: "The next step with a group whose rewards differ (n)", onclick: () => act.jump("signal", false) }, "Next with signal"),
       el("button", { title: "The next step whose mean reward falls well below that of the ten before (m)", onclick: () => act.jump("drop", false) }, "Next drop"),
-      this.follow);
+    ];
+    this.element = el("div", { className: "steps" }, this.label, this.back, this.input, this.of, this.next, this.canvas, ...this.jumps, this.follow);
+  }
+
+  /** What a step is called; only a run has rewards that rise and fall. */
+  become(kind, words) {
+    this.isRun = kind === "run";
+    this.words = words;
+    setText(this.label, words.Step);
+    this.input.setAttribute("aria-label", words.Step);
+    this.back.title = `${words.Step} before ([)`;
+    this.next.title = `Next ${words.step} (])`;
+    this.canvas.title = `${words.measure} of each ${words.step}; click to go there`;
+    this.follow.title = `Stay at the newest ${words.step}`;
+    for (const button of this.jumps) button.hidden = !this.isRun;
   }
 
   typed() {
@@ -33,15 +47,12 @@ export class Steps {
     this.input.value = String(this.step ?? "");
   }
 
-  /** The mean rewards of the run, for the ribbon. */
+  /** The mean rewards of the run, or the shares of right answers, for the ribbon. */
   async load(url) {
     const turn = this.turn = (this.turn ?? 0) + 1;
     try {
-      const { series } = await getJson(`${url}/window?name=reward/mean`);
+      const line = await (this.isRun ? rewardsOf(url) : sharesOf(url));
       if (turn !== this.turn) return;
-      const columns = series["reward/mean"] ?? [[], []];
-      // of a long run these are buckets: where each begins, and its mean
-      const line = columns.length > 2 ? [columns[0], columns[6]] : columns;
       this.series = line.map((column) => thinned(column));
       this.canvas.dataset.points = String(this.series[0].length);
       this.canvas.dataset.high = String(Math.max(...this.series[1]));
@@ -72,7 +83,8 @@ export class Steps {
     const step = this.stepAt(event);
     const [steps, values] = this.series;
     const at = steps.findLastIndex((one) => one <= step);
-    this.canvas.title = at < 0 ? `step ${step}` : `step ${step} · mean reward about ${format(values[at])}`;
+    const { step: name, ribbon } = this.words;
+    this.canvas.title = at < 0 ? `${name} ${step}` : `${name} ${step} · ${ribbon} ${format(values[at], this.isRun ? "number" : "percent")}`;
   }
 
   draw() {
@@ -85,7 +97,8 @@ export class Steps {
     const context = canvas.getContext("2d");
     const [steps, values] = this.series;
     const known = values.filter((value) => value !== null);
-    const low = Math.min(...known), span = Math.max(1e-9, Math.max(...known) - low);
+    const [low, high] = this.isRun ? [Math.min(...known), Math.max(...known)] : [0, 1];
+    const span = Math.max(1e-9, high - low);
     const x = (step) => 2 * ratio + ((step - first) / Math.max(1, last - first)) * (width - 4 * ratio);
     context.strokeStyle = css(canvas, "--st-gray-color") || "#888";
     context.lineWidth = 1.25 * ratio;
@@ -97,6 +110,18 @@ export class Steps {
     context.fillStyle = css(canvas, "--st-primary-color") || "#36c";
     context.fillRect(Math.round(x(this.step)) - ratio, 0, 2 * ratio, height);
   }
+}
+
+async function rewardsOf(url) {
+  const { series } = await getJson(`${url}/window?name=reward/mean`);
+  const columns = series["reward/mean"] ?? [[], []];
+  // of a long run these are buckets: where each begins, and its mean
+  return columns.length > 2 ? [columns[0], columns[6]] : columns;
+}
+
+async function sharesOf(url) {
+  const { steps, values } = await getJson(`${url}/ribbon`);
+  return [steps, values];
 }
 
 function thinned(column) {

@@ -2,9 +2,8 @@
 // numbers of its tokens. What was asked about another run counts no more when
 // its answer comes.
 import { readStrips } from "./channels.js";
+import { wordsOf } from "./kinds.js";
 import { getJson } from "./shared.js";
-
-const GONE = "This is gone: the run was deleted, or a resume has taken the step back.";
 
 export class Stock {
   /** `say(text)` is told what went wrong. */
@@ -25,7 +24,7 @@ export class Stock {
   async get(path) {
     const { life } = this;
     try {
-      const answer = await getJson(`${this.url}/${path}`, GONE);
+      const answer = await getJson(`${this.url}/${path}`, wordsOf(this.kind).gone);
       if (!answer.problem) return answer;
       if (life === this.life) this.say(answer.problem);
       return null;
@@ -76,6 +75,11 @@ export class Stock {
       if (trace) traces.set(rollout.id, trace);
     }
     return traces.get(rollout.id) ?? null;
+  }
+
+  /** `run` or `evaluation`; a run until it is known. */
+  get kind() {
+    return this.bounds?.kind ?? "run";
   }
 
   get groups() {

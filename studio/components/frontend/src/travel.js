@@ -1,6 +1,6 @@
 // Where one goes in the Inspector, and what is loaded on the way.
 import { stateOf } from "./address.js";
-import { FILTERS } from "./prompts.js";
+import { filterOf, wordsOf } from "./kinds.js";
 import { getJson } from "./shared.js";
 
 const RIBBON_MS = 15000;
@@ -15,6 +15,7 @@ export class Travel {
   /** Another run: nobody is on the way anywhere. */
   forget() {
     this.target = this.wanted = this.waiting = null;
+    this.ribbonAt = this.ribbonEnd = 0;
   }
 
   loadRibbon() {
@@ -26,13 +27,14 @@ export class Travel {
   /** New steps of a run that goes on; where a resume took steps away, nothing older stays. */
   async watch() {
     const { stock, state } = this.host, { life } = stock;
-    const bounds = await getJson(`${stock.url}/steps`);
+    const bounds = await getJson(`${stock.url}/steps`, stock.kind === "run" ? undefined : wordsOf(stock.kind).gone);
     if (life !== stock.life) return; // another run by now
     const before = stock.bounds;
     stock.bounds = bounds;
     this.host.offline.hidden = true;
+    if (bounds.kind) this.host.become(bounds);
     if (bounds.first === null) {
-      this.host.say(bounds.problem || "This run has not finished its first step. Come back in a moment.");
+      this.host.say(bounds.problem || bounds.about?.note || wordsOf(stock.kind).early);
       return;
     }
     const here = { prompt: state.prompt, completion: state.completion };
@@ -82,23 +84,26 @@ export class Travel {
   async load({ step, reuse, ...to }) {
     const { stock, state } = this.host;
     const found = reuse && stock.step.step === step ? stock.step : await stock.loadStep(step);
-    if (!found) return;
+    if (!found) return null;
     const { groups } = found;
     if (!groups.length) {
-      this.host.say("The completions of this step are gone; choose another step.");
-      return;
+      const { step: name } = wordsOf(stock.kind);
+      this.host.say(`The completions of this ${name} are gone; choose another ${name}.`);
+      return null;
     }
-    let index = to.prompt ? to.prompt - 1 : groups.findIndex((group) => group.id === to.group);
+    const edge = to.edge ? this.atEdge(groups, to.edge) : 0;
+    if (edge < 0) return this.past(step, to.edge);
+    let index = to.prompt ? to.prompt - 1 : to.edge ? edge : groups.findIndex((group) => group.id === to.group);
     if (index < 0 || index >= groups.length) index = mostTelling(groups);
     if (state.only === "clipped") await stock.countClipped(groups);
     const group = await stock.loadGroup(groups[index], found);
-    if (!group) return;
+    if (!group) return null;
     if (step !== stock.bounds.last) state.follow = false;
     Object.assign(state, { step, prompt: index + 1, token: null, pass: to.pass ?? null });
     this.host.steps.show(stock.bounds, step, state.follow);
     this.host.showGroup(group);
     const rank = to.rollout ? group.rollouts.find((one) => one.id === to.rollout)?.rank : to.completion;
-    await this.host.openCompletion(Math.max(1, Math.min(rank ?? 1, group.rollouts.length)), to.token ?? null);
+    return this.host.openCompletion(Math.max(1, Math.min(rank ?? 1, group.rollouts.length)), to.token ?? null);
   }
 
   /** A step on or back; at the end one stays where one is. */
@@ -110,21 +115,44 @@ export class Travel {
 
   movePrompt(by) {
     const { wanted } = this, { stock, state } = this.host;
-    const fits = FILTERS.find(({ key }) => key === state.only)?.group ?? (() => true);
+    const fits = filterOf(stock.kind, state.only).group ?? (() => true);
     const from = wanted?.prompt && wanted.step === state.step ? wanted.prompt : state.prompt;
     for (let index = from - 1 + by; index >= 0 && index < stock.groups.length; index += by) {
       if (fits(stock.groups[index])) return this.go({ step: state.step, prompt: index + 1, reuse: true });
     }
-    return null;
+    const [before, after] = this.goesOn();
+    return (by > 0 ? after : before) ? this.go({ step: state.step + by, edge: by }) : null;
+  }
+
+  /** Whether there are problems before and after the batch: its bounds mean nothing to who reads. */
+  goesOn() {
+    const { stock, state } = this.host, isAsked = stock.kind === "evaluation";
+    return [isAsked && state.step > stock.bounds.first, isAsked && state.step < stock.bounds.last];
+  }
+
+  /** The first, or from behind the last, of a batch's problems that the filter leaves; -1 without one. */
+  atEdge(groups, by) {
+    const { stock, state } = this.host;
+    const fits = filterOf(stock.kind, state.only).group ?? (() => true);
+    return by > 0 ? groups.findIndex(fits) : groups.findLastIndex(fits);
+  }
+
+  /** No problem of this batch is left by the filter: on to the next one, unless one has turned elsewhere. */
+  past(step, by) {
+    const { first, last } = this.host.stock.bounds;
+    if (this.target) return null;
+    if (step + by >= first && step + by <= last) return this.load({ step: step + by, edge: by });
+    return this.host.say(`No ${by > 0 ? "further" : "earlier"} problem is like that.`, 2500);
   }
 
   /** The first prompt after this one that a filter leaves, or of all; none where it leaves none. */
   nearestThatFits() {
     const { stock, state } = this.host;
-    const fits = FILTERS.find(({ key }) => key === state.only)?.group ?? (() => true);
+    const fits = filterOf(stock.kind, state.only).group ?? (() => true);
     const after = stock.groups.findIndex((group, index) => index >= state.prompt && fits(group));
     const index = after >= 0 ? after : stock.groups.findIndex(fits);
     if (index >= 0 && index !== state.prompt - 1) this.go({ step: state.step, prompt: index + 1, reuse: true });
+    if (index < 0 && this.goesOn()[1]) this.go({ step: state.step + 1, edge: 1 });
   }
 
   async jump(kind, back) {
