@@ -10,10 +10,15 @@ import pytest
 from browser.harness import HOSTILE, Studio, Tab, wait_for
 from browser.recorded import record_run
 from grpo_core.config import RunConfig
+from grpo_core.evaluation_job import evaluate_model, go_on
+from grpo_core.evaluation_report import answered
+from grpo_core.evaluation_store import EvaluationWriter
+from grpo_core.evaluation_wish import Wish
+from grpo_core.evaluations import Evaluation
 from grpo_core.group_reader import GroupReader
 from grpo_core.recipe import to_yaml
 from grpo_core.records import Group, Problem, Rollout, StepStats, TokenPass, TokenTrace
-from grpo_core.runs import Run, create_run
+from grpo_core.runs import Run, RunState, create_run
 from grpo_core.store import RunWriter
 
 ALL_NODES = """() => {
@@ -297,3 +302,98 @@ def test_two_tabs_look_at_different_steps(chromium: Any, studio: Studio, tab: Ta
     again = Tab(chromium, studio).enter()
     opened(again, "run=recorded&step=30")
     again.close()
+
+
+def evaluated(studio: Studio, name: str, samples: int) -> Evaluation:
+    wish = Wish(
+        task="arithmetic", limit=12, samples=samples, batch_size=4, max_new_tokens=32, name=name
+    )
+    return evaluate_model(studio.runs_dir, "bundled:tiny", wish, lambda *_: None)
+
+
+def test_an_evaluation_opens_as_a_run_does(tab: Tab, studio: Studio) -> None:
+    evaluation = evaluated(studio, "asked", 3)
+    stored = answered(evaluation.db_path)
+    page = opened(tab, "run=asked&step=1&prompt=2")
+    press = page.keyboard.press
+    assert page.locator(".inspector").get_attribute("data-kind") == "evaluation"
+    assert page.locator(".aboutline").inner_text().split("\n")[:2] == [
+        "completed",
+        "bundled:tiny · arithmetic · greedy and 3 samples at temperature 1 · 12 of 12 problems",
+    ]
+    cells = [f"{'✓' if one.is_right else '×'} {one.num_right}/3" for one in stored[:4]]
+    assert page.locator(".cell").all_inner_texts() == cells
+    one = stored[1]
+    assert page.locator(".promptcard .stats .value").all_inner_texts()[:3] == [
+        one.gold, "right" if one.is_right else "wrong", f"{one.num_right} of 3",
+    ]  # fmt: skip
+    said = [one.greedy, *sorted(one.sampled, key=lambda each: not each["correct"])]
+    shown = [row.inner_text().split("\n") for row in page.locator(".row").all()]
+    for number, (row, each) in enumerate(zip(shown, said, strict=True), start=1):
+        sign = "✓" if each["correct"] else "×"
+        assert row[:4] == [str(number), each["kind"], sign, each["extracted"] or "no answer"]
+        assert row[5] == str(each["num_tokens"])
+    whole = page.locator(".inspector").inner_text().lower()
+    assert "batch" in whole and "problem" in whole
+    for word in ("step", "advantage", "adv.", "reward", "colour", "signal", "left out"):
+        assert word not in whole
+    assert page.get_by_text("What if").count() == 0
+    press("j")
+    press("d")
+    wait_for(lambda: page.locator(".text").get_attribute("data-shown") == "diff")
+    assert "only in the greedy completion" in page.locator(".about").inner_text()
+    press("d")
+    press("n")  # in an evaluation these are no keys
+    press("2")
+    press("?")
+    assert "signal" not in page.locator(".help").inner_text()
+    press("Escape")
+    # problem after problem, over the batches, and those alone that the filter leaves
+    page.locator("[data-filter=greedy_wrong]").click()
+    wrong = [i for i, each in enumerate(stored) if not each.is_right]
+    assert wrong[0] == 1 and len(wrong) > 4
+    for index in wrong[1:]:
+        press("J")
+        place = (str(index // 4 + 1), str(index % 4 + 1))
+        wait_for(lambda place=place: (data(tab, "step"), data(tab, "prompt")) == place)
+    for index in reversed(wrong[:-1]):
+        press("K")
+        place = (str(index // 4 + 1), str(index % 4 + 1))
+        wait_for(lambda place=place: (data(tab, "step"), data(tab, "prompt")) == place)
+    assert address(tab)["only"] == "greedy_wrong"
+    assert tab.foreign == [] and [error for error in tab.errors if "404" not in error] == []
+
+
+def test_an_evaluation_grows_and_runs_stay_as_they_were(tab: Tab, studio: Studio) -> None:
+    """Between both kinds nothing of the other stays."""
+    evaluation = evaluated(studio, "growing", 0)
+    writer = EvaluationWriter(evaluation.db_path)
+    writer._db.execute("UPDATE answers SET verdict = 'timeout' WHERE rollout_id = 1")
+    for table in ("steps WHERE step > 1", "groups WHERE step > 1", "asked WHERE group_id > 4",
+                  "rollouts WHERE group_id > 4", "answers WHERE rollout_id > 4"):  # fmt: skip
+        writer._db.execute(f"DELETE FROM {table}")
+    writer.close()
+    evaluation.write_state(RunState("stopped", 1, 0.0, 0.0, 4, 12))
+    page = opened(tab, "run=growing&step=1&only=undecided")
+    assert page.locator(".steps .of").inner_text() == "of 1"
+    assert "It was stopped after 4 problems." in page.locator(".aboutline").inner_text()
+    assert page.locator(".promptcard .flat").inner_text() == (
+        "1 completion got no verdict from the judge and counts as wrong."
+    )
+    assert page.locator(".row .sign").all_inner_texts() == ["?"]
+    assert "did not come to a verdict in time" in page.locator(".fault").inner_text()
+    page.get_by_role("button", name="Follow").click()
+    go_on(evaluation, lambda *_: None)
+    wait_for(lambda: data(tab, "step") == "3")
+    assert page.locator(".steps .of").inner_text() == "of 3"
+    wait_for(lambda: "12 of 12 problems" in page.locator(".aboutline").inner_text())
+    page.get_by_role("combobox", name="Run").click()
+    page.get_by_role("option", name="recorded", exact=True).click()
+    wait_for(lambda: page.locator(".inspector").get_attribute("data-kind") == "run")
+    wait_for(lambda: page.locator(".row .worth").count() == 8)
+    assert page.locator(".aboutline").is_hidden() and page.locator(".row .sign").count() == 0
+    page.get_by_text("Next with signal").wait_for()
+    page.locator("[data-channel=logp]").wait_for()
+    page.get_by_text("What if: another algorithm").wait_for()
+    assert page.locator("[data-filter=clipped]").count() == 1
+    assert page.locator("[data-filter=undecided]").count() == 0

@@ -88,7 +88,7 @@ export function problemFacts(summary) {
 
 /** A sentence about what the judge did not decide. */
 export function undecidedOfProblem({ num_undecided: num }) {
-  return num ? `${num} ${num === 1 ? "completion was" : "completions were"} not judged in time and ${num === 1 ? "counts" : "count"} as wrong.` : "";
+  return num ? `${num} ${num === 1 ? "completion" : "completions"} got no verdict from the judge and ${num === 1 ? "counts" : "count"} as wrong.` : "";
 }
 
 /** What a cell of the row of problems says: the greedy answer, and the samples. */

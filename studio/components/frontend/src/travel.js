@@ -38,7 +38,7 @@ export class Travel {
       return;
     }
     const here = { prompt: state.prompt, completion: state.completion };
-    if (before?.attempt && before.attempt !== bounds.attempt) this.go({ step: state.step ?? bounds.last, ...here });
+    if (before?.attempt && before.attempt !== bounds.attempt) this.go({ step: state.follow ? bounds.last : state.step ?? bounds.last, ...here });
     else if (this.waiting) this.enter(this.waiting);
     else if (state.follow && bounds.last !== state.step) this.go({ step: bounds.last, ...here });
     else if (state.step !== null) this.host.steps.show(bounds, state.step, state.follow);
