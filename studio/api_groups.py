@@ -83,7 +83,9 @@ def _ask(run: Run, query: Callable[[GroupReader], T]) -> T | dict[str, Any]:
         OverflowError,
     ) as error:  # not what we wrote
         problem = data.unreadable(error, run)
-        return {"first": None, "problem": problem} if problem else _only_begun(run)
+        if not problem:
+            return _only_begun(run)
+        return {"kind": judged.kind_of(run), "first": None, "problem": problem}
 
 
 def _only_begun(run: Run) -> dict[str, Any]:

@@ -191,7 +191,8 @@ def test_a_damaged_evaluation_says_so(client: TestClient, evaluation: Evaluation
     change(evaluation, "DROP TABLE answers")
     assert "no such table: answers" in ask(client, "step/1")["problem"]
     evaluation.db_path.write_text("this is not a database, but it is long enough " * 40)
-    assert "file is not a database" in ask(client, "steps")["problem"]
+    steps = ask(client, "steps")
+    assert steps["kind"] == "evaluation" and "file is not a database" in steps["problem"]
     open_page("inspector", run="asked")
 
 

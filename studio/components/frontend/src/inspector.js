@@ -65,8 +65,8 @@ class Inspector {
   }
 
   /** A run, or an evaluation, which says what it is about: other words, other filters. */
-  become({ kind, about = null }) {
-    showAbout(this.about, about);
+  become({ kind, about = null, first = null }) {
+    showAbout(this.about, about, first !== null); // without a batch the sentence stands in its place
     if (kind === this.root.dataset.kind) return;
     this.root.dataset.kind = kind;
     const words = wordsOf(kind);

@@ -22,14 +22,14 @@ export function aboutLine() {
   return el("div", { className: "aboutline", hidden: true }, el("span", { className: "badge" }), el("span", { className: "facts" }), el("span", { className: "faint" }));
 }
 
-/** `about` as the route gives it; null of a run. */
-export function showAbout(line, about) {
+/** `about` as the route gives it, null of a run; with its note, if there is one, or without. */
+export function showAbout(line, about, withNote) {
   line.hidden = !about;
   if (!about) return;
   const [status, facts, note] = line.children;
   setStatus(status, about.status);
   setText(facts, about.facts.map(visible).join(" · "));
-  setText(note, visible(about.note));
+  setText(note, withNote ? visible(about.note) : "");
 }
 
 /** The rule that found the answer, as a label. */
