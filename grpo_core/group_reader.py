@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from grpo_core.advantages import TOLERANCE
-from grpo_core.reader import RunReader
+from grpo_core.reader import SHORT_PROMPT, RunReader, column_path
 
 
 class GroupReader(RunReader):
@@ -113,18 +113,26 @@ class GroupReader(RunReader):
         return found[0] if found else None
 
     def find_text(
-        self, text: str, before: int, after: int, steps: int, most: int
+        self,
+        text: str,
+        before: int,
+        after: int,
+        steps: int,
+        most: int,
+        question: str | None = None,
     ) -> list[dict[str, Any]]:
         """Completions that contain `text` (any case of ASCII letters), newest step first: `id,
         group_id, step, prompt, text, correct, reward`; looks at up to `steps` steps from `before`
-        down, of that one at completions with an id above `after`."""
+        down, of that one at completions with an id above `after`. `question`: see
+        `group_summaries`."""
         pattern = re.sub(r"([%_\\])", r"\\\1", text)
         return self._rows(
-            "SELECT r.id, r.group_id, g.step, substr(g.prompt, 1, 1200) AS prompt, r.text,"
+            f"SELECT r.id, r.group_id, g.step, {SHORT_PROMPT} AS prompt, r.text,"
             " r.correct, r.reward FROM groups g"
             " JOIN rollouts r ON r.group_id = g.id"
-            " WHERE g.step <= ?1 AND g.step > ?1 - ?2 AND r.text LIKE ?3 ESCAPE '\\'"
-            " AND (g.step < ?1 OR r.id > ?5) ORDER BY g.step DESC, r.id LIMIT ?4",
+            " WHERE g.step <= ?2 AND g.step > ?2 - ?3 AND r.text LIKE ?4 ESCAPE '\\'"
+            " AND (g.step < ?2 OR r.id > ?6) ORDER BY g.step DESC, r.id LIMIT ?5",
+            column_path(question),
             before,
             steps,
             f"%{pattern}%",

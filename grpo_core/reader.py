@@ -12,6 +12,13 @@ from grpo_core.traces import unpack_trace
 
 MAX_GROUPS = 4096
 """Of a step, as the recipe bounds them."""
+SHORT_PROMPT = "substr(coalesce(json_extract(g.row, ?1), g.prompt), 1, 1200)"
+"""The beginning of a prompt, or of the data column at the path `?1`."""
+
+
+def column_path(column: str | None) -> str | None:
+    """Where SQLite finds a data column in a stored row; None where it could not be said."""
+    return f'$."{column}"' if column and '"' not in column else None
 
 
 class RunReader:
@@ -119,19 +126,21 @@ class RunReader:
     def _whole(self, group: dict[str, Any]) -> dict[str, Any]:
         return {**group, "row": json.loads(group["row"]), "rollouts": self._rollouts(group["id"])}
 
-    def group_summaries(self, step: int) -> list[dict[str, Any]]:
+    def group_summaries(self, step: int, question: str | None = None) -> list[dict[str, Any]]:
         """One short row a group, without the texts: `id, problem_id, prompt, answer, num, …`;
-        `num_traced` completions have kept their tokens, `advantage_max` is the largest in size."""
+        `num_traced` completions have kept their tokens, `advantage_max` is the largest in size.
+        `question`: the data column that stands for the prompt, where prompts begin all alike."""
         return self._rows(
-            "SELECT g.id, g.problem_id, substr(g.prompt, 1, 1200) AS prompt, g.answer,"
+            f"SELECT g.id, g.problem_id, {SHORT_PROMPT} AS prompt, g.answer,"
             " count(*) AS num, max(abs(r.advantage)) AS advantage_max,"
             " avg(r.reward) AS reward_mean, min(r.reward) AS reward_min,"
             " max(r.reward) AS reward_max, sum(r.correct) AS num_correct,"
             " avg(r.num_tokens) AS length_mean, sum(r.finish = 'length') AS num_truncated,"
             " sum(r.outcome NOT IN ('ok', 'abstain')) AS num_faults, count(t.rollout_id)"
             " AS num_traced FROM groups g JOIN rollouts r ON r.group_id = g.id"
-            " LEFT JOIN tokens t ON t.rollout_id = r.id WHERE g.step = ?"
-            " GROUP BY g.id ORDER BY g.id LIMIT ?",
+            " LEFT JOIN tokens t ON t.rollout_id = r.id WHERE g.step = ?2"
+            " GROUP BY g.id ORDER BY g.id LIMIT ?3",
+            column_path(question),
             step,
             MAX_GROUPS,
         )

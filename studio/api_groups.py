@@ -133,7 +133,7 @@ def _find(reader: GroupReader, run: Run, request: Request) -> dict[str, Any]:
     steps = min(integer(request, "steps"), 1000)
     if not text:
         raise HTTPException(400, "text: say what to look for")
-    return groups.find(reader, text, before, after, steps)
+    return groups.find(reader, run, text, before, after, steps)
 
 
 async def _strips(request: Request) -> Response:

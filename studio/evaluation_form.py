@@ -14,6 +14,8 @@ from studio.evaluation_jobs import Question
 MODELS, OTHER, TASK, PATH = "ask_models", "ask_other", "ask_task", "ask_path"
 LIMIT, SAMPLES = "ask_limit", "ask_samples"
 TEMPERATURE, TOP_P, LENGTH = "ask_temperature", "ask_top_p", "ask_length"
+REFUSED = "ask_refused"
+"""Session key: what those that gave up had to say, until somebody asks again."""
 THE_RUNS = "the run's own"
 TASKS: tuple[str, ...] = get_args(TaskName)
 _DEFAULTS: dict[str, Any] = {
@@ -155,6 +157,7 @@ def asked() -> Question:
 
 def begin(question: Question) -> None:
     """Ask (for callbacks)."""
+    st.session_state.pop(REFUSED, None)
     try:
         evaluation_jobs.ask(data.runs_dir(), question)
     except ValueError as error:

@@ -29,15 +29,24 @@ def comparable(one: Known, known: Sequence[Known]) -> list[Known]:
     return sorted(alike, key=rank)
 
 
+def titles(first: Known, second: Known) -> tuple[str, str]:
+    """What the two are called: their models, or their own names where both asked the same one."""
+    labels = label(first.settings), label(second.settings)
+    if labels[0] != labels[1]:
+        return labels
+    return first.evaluation.name, second.evaluation.name
+
+
 def verdict(first: Known, second: Known, both: Paired) -> list[str]:
     """What the comparison says, in sentences."""
     said = comparison(both)
     if not said["num"]:
         return ["They have no problem in common, so they cannot be compared."]
     low, high = (100 * bound for bound in said["interval"])
+    one, other = titles(first, second)
     sentences = [
-        f"On the {said['num']:,} problems that both were asked, {label(second.settings)} solves "
-        f"{said['gained']:,} that {label(first.settings)} does not, and loses {said['lost']:,}: "
+        f"On the {said['num']:,} problems that both were asked, {other} solves "
+        f"{said['gained']:,} that {one} does not, and loses {said['lost']:,}: "
         f"{_signed(100 * said['difference'])} points greedily (95 %: {_signed(low)} to "
         f"{_signed(high)}). {_sure(said)}"
     ]
@@ -77,14 +86,15 @@ def _signed(value: float) -> str:
 def pairs(first: Known, second: Known, both: Paired) -> dict[str, Any]:
     """For the component: names, labels and the lists of problems."""
     places = [_places(problems_of(one.evaluation)) for one in (first, second)]
+    labels = titles(first, second)
     lists = [
-        ("Gained", both.gained, f"{label(second.settings)} solves none that the other does not."),
-        ("Lost", both.lost, f"{label(second.settings)} solves all that the other does."),
+        ("Gained", both.gained, f"{labels[1]} solves none that the other does not."),
+        ("Lost", both.lost, f"{labels[1]} solves all that the other does."),
         ("Neither solves", both.neither, "One of them solves each problem."),
     ]
     return {
         "names": [one.evaluation.name for one in (first, second)],
-        "labels": [label(one.settings) for one in (first, second)],
+        "labels": list(labels),
         "lists": [
             {
                 "label": title,

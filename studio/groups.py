@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grpo_core.advantages import TOLERANCE
-from grpo_core.config import RunConfig
+from grpo_core.config import DataConfig, RunConfig
 from grpo_core.evaluations import Evaluation
 from grpo_core.group_reader import GroupReader
 from grpo_core.history import config_at
@@ -88,7 +88,7 @@ def drops(steps: NDArray[Any], values: NDArray[np.float64]) -> NDArray[Any]:
 
 def step_view(reader: GroupReader, run: Run, step: int) -> dict[str, Any]:
     """All groups of a step, one short row each."""
-    groups = reader.group_summaries(step)
+    groups = reader.group_summaries(step, _question_column(run))
     for group in groups:
         group["prompt"] = _plain(group["prompt"])
         group["answer"] = widgets.cut(group["answer"])[:MAX_PROMPT]
@@ -100,6 +100,20 @@ def step_view(reader: GroupReader, run: Run, step: int) -> dict[str, Any]:
     still = bool(algorithm.kl_place == "loss" and algorithm.kl_coefficient)
     still |= bool(algorithm.entropy_coefficient)
     return {"kind": "run", "step": step, "groups": groups, "still_pulls": still}
+
+
+def _question_column(run: Run) -> str | None:
+    """The column with the question where worked examples stand before it, and all prompts begin
+    alike."""
+    if isinstance(run, Evaluation):
+        try:
+            asked: DataConfig | None = run.settings().data
+        except ValueError:
+            return None
+    else:
+        config = data.config_of(run)
+        asked = config.data if config else None
+    return asked.question_column if asked and asked.shots else None
 
 
 def _plain(prompt: str) -> str:
@@ -229,10 +243,12 @@ def same_prompt(reader: GroupReader, group_id: int) -> dict[str, Any]:
 # --- searching -----------------------------------------------------------------------------------
 
 
-def find(reader: GroupReader, text: str, before: int, after: int, steps: int) -> dict[str, Any]:
+def find(
+    reader: GroupReader, run: Run, text: str, before: int, after: int, steps: int
+) -> dict[str, Any]:
     """Completions with a text, newest first, and where to go on: `before` (0 at the end) and
     `after`, see `GroupReader.find_text`."""
-    hits = reader.find_text(text, before, after, steps, MAX_HITS)
+    hits = reader.find_text(text, before, after, steps, MAX_HITS, _question_column(run))
     shown = []
     for hit in hits:
         at = max(0, hit["text"].lower().find(text.lower()))

@@ -223,7 +223,8 @@ def test_a_link_opens_a_problem(recorded: Run, evaluation: Evaluation) -> None:
     app.session_state["inspector"] = {"view": view}
     app.run()
     assert not app.exception and not app.expander, "nothing was rewarded, nothing learnt"
-    assert not app.get("page_link"), "no way to the curves of what has none"
+    (link,) = app.get("page_link")
+    assert link.proto.label == "Evaluate", "and no way to the curves of what has none"
 
 
 def test_an_evaluation_opens_where_it_begins(recorded: Run, evaluation: Evaluation) -> None:

@@ -58,6 +58,9 @@ def test_a_step_is_read_back_whole(tmp_path):
         assert reader.events()[0]["detail"] == {"message": "hello"}
         (summary,) = reader.group_summaries(1)
         assert (summary["num"], summary["num_correct"], summary["reward_mean"]) == (2, 1, 1.0)
+        assert summary["prompt"] == "Q: 2+2?"
+        named = [reader.group_summaries(1, name)[0]["prompt"] for name in ("level", "no", 'a"b')]
+        assert named == ["3", "Q: 2+2?", "Q: 2+2?"], "the column, where there is one"
     writer.close()
 
 

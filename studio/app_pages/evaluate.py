@@ -57,7 +57,7 @@ def act(kind: str, name: str) -> None:
     except (OSError, ValueError) as error:
         st.session_state[widgets.PROBLEM] = str(error)
     if kind == "inspect":
-        widgets.open_run(widgets.INSPECTOR_PAGE, name, 1)
+        widgets.open_run(widgets.INSPECTOR_PAGE, name)
 
 
 def keep() -> None:
@@ -98,7 +98,9 @@ def board(was_busy: bool) -> None:
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             st.badge("loading", icon=":material/hourglass_top:", color="blue")
             st.text(widgets.cut(targets))
-    for message in evaluation_jobs.refusals():
+    if refused := evaluation_jobs.refusals():
+        st.session_state[evaluation_form.REFUSED] = refused
+    for message in st.session_state.get(evaluation_form.REFUSED, []):
         widgets.problem(widgets.cut(message), "Not evaluated")
     if known:
         chosen = [str(st.session_state.get(CHOSEN)), str(st.session_state.get(AGAINST))]

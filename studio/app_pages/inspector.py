@@ -23,17 +23,22 @@ from studio import (
 VIEW = "inspector"
 
 
+OTHER_PAGES = (
+    (widgets.LIVE_PAGE, "Live", ":material/show_chart:"),
+    (widgets.LAB_PAGE, "Reward lab", ":material/science:"),
+)
+OF_EVALUATIONS = ((widgets.EVALUATE_PAGE, "Evaluate", ":material/quiz:"),)
+
+
 def head() -> Run | None:
     """Which run or evaluation, and the way to its other pages."""
     with st.container(horizontal=True, vertical_alignment="center"):
         run = widgets.pick_run(data.evaluation_names())
-        if run is not None and not isinstance(run, Evaluation):
+        if run is not None:
             st.space("stretch")
-            query = {"run": run.name}
-            for page, label, icon in (
-                (widgets.LIVE_PAGE, "Live", ":material/show_chart:"),
-                (widgets.LAB_PAGE, "Reward lab", ":material/science:"),
-            ):
+            is_run = not isinstance(run, Evaluation)
+            for page, label, icon in OTHER_PAGES if is_run else OF_EVALUATIONS:
+                query = {"run" if is_run else "evaluation": run.name}
                 st.page_link(page, label=label, icon=icon, query_params=query)
     return run
 
@@ -58,9 +63,7 @@ if run is not None:
     goto = inspector_address.follow(run, told)
     place = st.container()
     group = told.get("group") if told and told.get("run") == run.name else None
-    is_run = not isinstance(
-        run, Evaluation
-    )  # in an evaluation nothing was rewarded, nothing learnt
+    is_run = not isinstance(run, Evaluation)  # in which nothing was rewarded, nothing learnt
     if is_run and isinstance(group, int):
         below(run, group)
     with place:  # after what stands below it: the address says what is chosen there

@@ -3,6 +3,7 @@
 python trainer.py train RECIPE [--name N] [--runs-dir D] [--set key=value]…
 python trainer.py resume RUN [--runs-dir D]
 python trainer.py sample RUN --problems N --group-size G --seed S --out FILE [--runs-dir D]
+python trainer.py evaluate …  which is the real command
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from browser.recorded import Recorder, write_status
-from grpo_core import rewards
+from grpo_core import cli, rewards
 from grpo_core.cli import find_recipe
 from grpo_core.reader import RunReader
 from grpo_core.recipe import load_recipe, to_yaml
@@ -28,6 +29,9 @@ SECONDS_PER_STEP = 0.15
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["evaluate"]:
+        cli.main()
+        return
     parser = argparse.ArgumentParser()
     parser.add_argument("verb", choices=["train", "resume", "sample"])
     parser.add_argument("what")
