@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -27,6 +26,7 @@ from grpo_core.cli_options import (
     settle_threads,
 )
 from grpo_core.config import RunConfig
+from grpo_core.evaluations import Evaluation, find_stored
 from grpo_core.recipe import change_live, load_recipe
 from grpo_core.runs import Command, Run, RunState, check_free, find_run, free_name, leads
 from grpo_core.sandbox_probe import probe
@@ -190,19 +190,21 @@ def _line(metrics: dict[str, float]) -> str:
 @app.command()
 def pause(run: RunName, runs_dir: RunsDir = RUNS) -> None:
     """Pause a run after the step it is in."""
-    _send(runs_dir, run, "pause", "pauses after the step it is in")
+    _send(find_run(runs_dir, run), "pause", "pauses after the step it is in")
 
 
 @app.command("continue")
 def continue_(run: RunName, runs_dir: RunsDir = RUNS) -> None:
     """Let a paused run go on."""
-    _send(runs_dir, run, "continue", "goes on")
+    _send(find_run(runs_dir, run), "continue", "goes on")
 
 
 @app.command()
 def stop(run: RunName, runs_dir: RunsDir = RUNS) -> None:
-    """Stop a run after the step it is in, with a checkpoint."""
-    _send(runs_dir, run, "stop", "stops after the step it is in")
+    """Stop a run after the step it is in, with a checkpoint; an evaluation after its batch."""
+    found = find_stored(runs_dir, run)
+    what = "batch" if isinstance(found, Evaluation) else "step"
+    _send(found, "stop", f"stops after the {what} it is in")
 
 
 @app.command("set")
@@ -223,21 +225,20 @@ def delete(
     runs_dir: RunsDir = RUNS,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a run with everything it wrote."""
-    found = find_run(runs_dir, run)
+    """Delete a run or an evaluation with everything it wrote."""
+    found = find_stored(runs_dir, run)
     if not yes and not typer.confirm(f"Delete {found.path} and everything in it?"):
         raise typer.Exit(1)
     found.delete()
     console.print(f"{run} deleted")
 
 
-def _send(runs_dir: Path, name: str, kind: str, what: str) -> None:
-    run = find_run(runs_dir, name)
+def _send(run: Run, kind: str, what: str) -> None:
     status = run.status()
     if not run.is_live():
-        raise ValueError(f"{name}: is {status}; there is nothing to {kind}")
+        raise ValueError(f"{run.name}: is {status}; there is nothing to {kind}")
     run.send(Command(kind))
-    console.print(f"{name} {what}")
+    console.print(f"{run.name} {what}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +17,7 @@ from grpo_core.data_config import TaskName
 from grpo_core.evaluation_files import as_csv, as_jsonl
 from grpo_core.evaluation_pairs import comparison, differences, paired
 from grpo_core.evaluation_report import answered, report
-from grpo_core.evaluations import SETTINGS, Evaluation, find_evaluation
+from grpo_core.evaluations import SETTINGS, Evaluation, find_evaluation, list_evaluations
 
 if TYPE_CHECKING:
     from grpo_core.evaluation_job import OnBatch
@@ -130,6 +132,31 @@ def _teller(progress: Progress, bar: Any, target: str, quiet: bool) -> OnBatch:
             console.print(f"{target}: {state.step}/{state.num_steps}  {seconds:.1f} s")
 
     return on_batch
+
+
+@app.command()
+def evaluations(runs_dir: RunsDir = RUNS, as_json: AsJson = False) -> None:
+    """List all evaluations, the newest first."""
+    found, damaged = [], []
+    for one in list_evaluations(runs_dir):
+        try:
+            found.append(report(one))
+        except (ValueError, sqlite3.Error) as error:
+            damaged.append(f"{one.name}: cannot be read: {error}")
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif found:
+        table = Table("evaluation", "model", "task", "solved", "problems", "status", box=None)
+        for row in found:
+            greedy = row["greedy"]
+            solved = _share(greedy["accuracy"], greedy["interval"]) if greedy["num"] else ""
+            done = f"{row['num_done']:,}/{row['num_problems']:,}"
+            table.add_row(row["name"], row["model"], row["task"], solved, done, row["status"])
+        console.print(table)
+    else:
+        console.print(f"no evaluations in {runs_dir}; `grpo-studio evaluate RUN` makes one")
+    for sentence in damaged:
+        print(sentence, file=sys.stderr)
 
 
 # --- what is said --------------------------------------------------------------------------------

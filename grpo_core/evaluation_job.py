@@ -5,8 +5,11 @@ not at all, so that one that was killed goes on with the next and ends with the 
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -54,7 +57,7 @@ def evaluate_model(runs_dir: Path, text: str, wish: Wish, on_batch: OnBatch) -> 
     asked = asked_for(target, wish)
     fixed = fixed_settings(target, asked, wish)
     known = same_evaluation(runs_dir, fixed, wish.name)
-    if known is not None and known.status() == "completed":
+    if known is not None and not _is_open(known):
         return known
     policy = target.load(_device())
     settings = known.settings() if known else settings_of(fixed, asked, policy)
@@ -66,7 +69,7 @@ def evaluate_model(runs_dir: Path, text: str, wish: Wish, on_batch: OnBatch) -> 
 def go_on(evaluation: Evaluation, on_batch: OnBatch) -> Evaluation:
     """Answer what an evaluation has not yet. ValueError where model or problems have changed."""
     settings = evaluation.settings()
-    if evaluation.status() == "completed":
+    if not _is_open(evaluation):
         return evaluation
     if settings.run is not None:
         target = target_of_run(find_run(evaluation.path.parent, settings.run), settings.step)
@@ -78,8 +81,18 @@ def go_on(evaluation: Evaluation, on_batch: OnBatch) -> Evaluation:
         raise ValueError(
             f"{evaluation.name}: its {what} have changed since it began; begin a new evaluation"
         )
-    policy = target.load(_device())
+    policy = replace(target, model=settings.model).load(_device())
     return _answer(evaluation, asked, policy, on_batch)
+
+
+def _is_open(evaluation: Evaluation) -> bool:
+    """Whether there is something left to answer; ValueError where another process does it now."""
+    if evaluation.is_live() and evaluation.state() is not None:
+        raise ValueError(
+            f"{evaluation.name}: is {evaluation.status()} already, in another process; wait for "
+            f"it, or `grpo-studio stop {evaluation.name}`"
+        )
+    return evaluation.status() != "completed"
 
 
 # --- answering -----------------------------------------------------------------------------------
@@ -88,7 +101,7 @@ def go_on(evaluation: Evaluation, on_batch: OnBatch) -> Evaluation:
 def _answer(evaluation: Evaluation, asked: Asked, policy: Policy, on_batch: OnBatch) -> Evaluation:
     """Batch after batch from the first that is not stored, until all are or a stop is asked for."""
     settings = evaluation.settings()
-    with evaluation.lock(wait_s=10), logging_to(evaluation.log_path):
+    with _locked(evaluation), logging_to(evaluation.log_path):
         evaluation.forget_wishes()
         writer = EvaluationWriter(evaluation.db_path)
         teller = _Teller(evaluation, len(asked.problems))
@@ -122,6 +135,19 @@ def _answer(evaluation: Evaluation, asked: Asked, policy: Policy, on_batch: OnBa
             raise
         finally:
             writer.close()
+
+
+@contextmanager
+def _locked(evaluation: Evaluation) -> Iterator[None]:
+    """Nobody else answers meanwhile; what the disk refuses becomes a ValueError."""
+    try:
+        with evaluation.lock(wait_s=10):
+            yield
+    except sqlite3.Error as error:
+        raise ValueError(
+            f"{evaluation.name}: {evaluation.db_path} cannot be read or written: {error}; the same "
+            "command goes on once it can"
+        ) from None
 
 
 def _num_batches(settings: EvaluationSettings) -> int:

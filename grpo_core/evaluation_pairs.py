@@ -94,4 +94,6 @@ def differences(first: EvaluationSettings, second: EvaluationSettings) -> list[s
         if getattr(first, key) != getattr(second, key)
     ]
     mine, its = first.data.model_dump(), second.data.model_dump()
+    if first.model.precision != second.model.precision:
+        found.append(f"precision ({first.model.precision} and {second.model.precision})")
     return found + [key for key in PROMPTED_ALIKE if mine[key] != its[key]]

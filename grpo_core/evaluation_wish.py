@@ -11,6 +11,7 @@ from grpo_core.evaluation_data import Asked, data_for, problems_of_run, problems
 from grpo_core.evaluation_target import Target
 from grpo_core.evaluations import EvaluationSettings
 from grpo_core.policy import Policy, encode_prompts, render_prompt
+from grpo_core.prepare import wants_half
 
 LONG = 512
 """Tokens of a completion where no run says how many, if the model has so much room."""
@@ -55,10 +56,11 @@ def asked_before(target: Target, settings: EvaluationSettings) -> Asked:
 def fixed_settings(target: Target, asked: Asked, wish: Wish) -> dict[str, Any]:
     """The settings that are known before the model is loaded."""
     rollout = target.config.rollout if target.config else None
+    half = wants_half(target.model.precision)  # on another machine `auto` may be something else
     fixed = {
         "run": target.run.name if target.run else None,
         "step": target.step,
-        "model": target.model,
+        "model": target.model.model_copy(update={"precision": "bf16" if half else "fp32"}),
         "fingerprint": target.fingerprint,
         "data": asked.data,
         "num_problems": len(asked.problems),

@@ -42,10 +42,10 @@ class EvaluationSettings(Section):
 
     @property
     def model_label(self) -> str:
-        """Which model, for people: a run and a step, or the last part of a path."""
+        """Which model, for people: a run and a step, or the end of a path."""
         if self.run is not None:
             return f"{self.run} {'at the start' if self.step == 0 else f'step {self.step}'}"
-        return Path(self.model.path).name or self.model.path
+        return "/".join(Path(self.model.path).parts[-2:]).lstrip("/") or self.model.path
 
 
 class Evaluation(Run):
@@ -87,7 +87,8 @@ def find_evaluation(runs_dir: Path, name: str) -> Evaluation:
 
 
 def find_stored(runs_dir: Path, name: str) -> Run:
-    """The run or the evaluation called `name`; ValueError where there is neither."""
+    """The run or the evaluation called `name`; ValueError with the names of runs where there is
+    neither."""
     try:
         return find_evaluation(runs_dir, name)
     except ValueError:

@@ -155,7 +155,9 @@ def _row(known: Known, is_chosen: bool) -> dict[str, Any]:
 def _progress(found: dict[str, Any], evaluation: Evaluation) -> dict[str, Any]:
     state = evaluation.state()
     left = remaining_s(found["num_done"], found["num_problems"], found["seconds"])
-    if found["status"] == "running":
+    if found["status"] == "running" and any(evaluation.inbox.glob("*.json")):
+        text = "stops after this batch …"
+    elif found["status"] == "running":
         text = "the first batch …" if left is None else f"about {duration(left)} left"
     else:
         text = state.message if state and state.message else "Go on answers the rest"

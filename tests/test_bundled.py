@@ -71,6 +71,7 @@ def test_any_text_survives_the_tokenizer_and_digits_stand_alone(policy):
     assert len(policy.tokenizer("12345", add_special_tokens=False)["input_ids"]) == 5
 
 
+@pytest.mark.slow
 def test_the_base_is_often_wrong_in_one_go_and_nearly_always_right_when_it_thinks(policy):
     engine = make_engine(policy.model, policy.eos_ids)
     config = load_recipe(find_recipe("bundled"))

@@ -100,6 +100,7 @@ def test_runs_lists_them(workplace):
     assert "done" in studio("runs", cwd=workplace, check=0).stdout
 
 
+@pytest.mark.slow
 def test_check_needs_no_gpu(workplace):
     facts = json.loads(studio("check", "--json", cwd=workplace, check=0).stdout)
     assert {"gpu", "torch", "bundled_model", "cpu"} <= facts.keys()
@@ -118,7 +119,9 @@ def test_check_needs_no_gpu(workplace):
         (["train", "r.yaml", "--name", "done"], "done: a run of this name exists"),
         (["show", "other"], "other: no such run in runs (there: done)"),
         (["pause", "done"], "done: is completed; there is nothing to pause"),
-        (["resume", "done"], "done: all 3 steps are done"),
+        pytest.param(
+            ["resume", "done"], "done: all 3 steps are done", marks=pytest.mark.slow
+        ),
         (["set", "done", "seed=3"], "seed: cannot be changed while the run goes on"),
         (["apply-reward", "done", "missing.py"], "missing.py: cannot be read"),
         (["groups", "done", "--step", "9"], "done: has no step 9; the newest is 3"),

@@ -151,7 +151,7 @@ def test_a_prompt_that_leaves_no_room_is_refused():
         engine.generate([[3] * 90], 1, Sampling(10), 0)
 
 
-@pytest.mark.parametrize("shared_from", [1, 99])
+@pytest.mark.parametrize("shared_from", [1, pytest.param(99, marks=pytest.mark.slow)])
 def test_the_samples_do_not_depend_on_how_many_are_under_way(shared_from, monkeypatch):
     """512 completions at once, 64 at a time, and with more or less compaction: the same."""
     monkeypatch.setattr(rows, "SHARED_FROM", shared_from)

@@ -244,6 +244,7 @@ def wait_for(condition: Callable[[], Any], timeout: float = 60.0) -> Any:
     raise AssertionError("it did not come")
 
 
+@pytest.mark.slow
 def test_a_click_begins_once_and_a_refusal_is_a_sentence(tmp_path: Path) -> None:
     question = Question(
         ("bundled:tiny",), ("--task", "arithmetic", "--limit", "6", "--max-new-tokens", "8")

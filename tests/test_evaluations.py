@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from grpo_core import grading
+from grpo_core.cli import app
 from grpo_core.config import DataConfig, ModelConfig, RunConfig
 from grpo_core.evaluation_data import data_for, key_of, limited, problems_of_run, problems_of_task
 from grpo_core.evaluation_files import completions
 from grpo_core.evaluation_job import evaluate_model, go_on
 from grpo_core.evaluation_pairs import comparison, differences, paired
 from grpo_core.evaluation_report import Answered, by_kind, report
+from grpo_core.evaluation_store import EvaluationWriter
 from grpo_core.evaluation_wish import Wish
 from grpo_core.evaluations import Evaluation, list_evaluations
 from grpo_core.launch import start
@@ -91,6 +95,7 @@ def test_every_completion_goes_out(done: Evaluation) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_repeats_nothing_and_ends_the_same(
     done: Evaluation, tmp_path: Path
 ) -> None:
@@ -131,6 +136,40 @@ def num_batches(path: Path) -> int:
             return int(db.execute("SELECT count(*) FROM steps").fetchone()[0])
     except sqlite3.Error:
         return 0
+
+
+def test_a_disk_that_refuses_is_a_sentence_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = Wish(task="arithmetic", limit=12, batch_size=4, max_new_tokens=8)
+    whole = EvaluationWriter.write_batch
+
+    def full(writer: EvaluationWriter, batch: int, *rest: Any) -> None:
+        if batch == 3:
+            raise sqlite3.OperationalError("database or disk is full")
+        whole(writer, batch, *rest)
+
+    monkeypatch.setattr(EvaluationWriter, "write_batch", full)
+    with pytest.raises(ValueError, match=r"run.db cannot be .*: database or disk is full; the sam"):
+        evaluate_model(tmp_path, "bundled:tiny", wish, silent)
+    (evaluation,) = list_evaluations(tmp_path)
+    assert evaluation.status() == "failed" and report(evaluation)["num_done"] == 8
+    monkeypatch.undo()
+    assert evaluate_model(tmp_path, "bundled:tiny", wish, silent).status() == "completed"
+    assert len(list_evaluations(tmp_path)) == 1 and report(evaluation)["num_done"] == 12
+
+
+def test_nobody_answers_twice_at_the_same_time(tmp_path: Path) -> None:
+    wish = Wish(task="arithmetic", limit=8, batch_size=4, max_new_tokens=8)
+    heard: list[str] = []
+
+    def again(_state: Any, _seconds: float) -> None:
+        with pytest.raises(ValueError, match="is running already, in another process"):
+            evaluate_model(tmp_path, "bundled:tiny", wish, silent)
+        heard.append("refused")
+
+    evaluate_model(tmp_path, "bundled:tiny", wish, again)
+    assert heard == ["refused", "refused"]
 
 
 def test_it_stops_between_two_batches_and_goes_on(tmp_path: Path) -> None:
@@ -392,6 +431,7 @@ def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_command_compares_and_writes(runs: Path, tmp_path: Path) -> None:
     ran = cli("whole@0", "whole", "--runs-dir", runs, "--batch-size", 40, "--json")
     assert ran.returncode == 0, ran.stderr
@@ -406,6 +446,24 @@ def test_the_command_compares_and_writes(runs: Path, tmp_path: Path) -> None:
     with out.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 40 and sum(row["correct"] == "True" for row in rows) == first
+
+
+def test_evaluations_are_listed_stopped_and_deleted_as_runs_are(
+    done: Evaluation, tmp_path: Path
+) -> None:
+    shutil.copytree(done.path, tmp_path / "mine")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "evaluation.yaml").write_text("model: [")
+    given = ["--runs-dir", str(tmp_path)]
+    runner = CliRunner()
+    listed = runner.invoke(app, ["evaluations", *given, "--json"])
+    assert [row["name"] for row in json.loads(listed.stdout)] == ["mine"]
+    assert "broken: cannot be read" in listed.stderr
+    assert "30/30" in runner.invoke(app, ["evaluations", *given]).stdout
+    stopped = runner.invoke(app, ["stop", "mine", *given])
+    assert "mine: is completed; there is nothing to stop" in str(stopped.exception)
+    assert runner.invoke(app, ["delete", "mine", "--yes", *given]).exit_code == 0
+    assert not (tmp_path / "mine").exists() and done.path.exists()
 
 
 @pytest.mark.parametrize(

@@ -417,6 +417,7 @@ def test_held_out_problems_are_not_in_the_training_data(tmp_path: Path) -> None:
     assert not (tmp_path / "again/trl").exists()
 
 
+@pytest.mark.slow
 def test_a_model_whose_base_is_gone_is_exported_all_the_same(tmp_path: Path) -> None:
     shutil.copytree(model_folder("bundled:tiny"), tmp_path / "base")
     run = trained(tmp_path, "moved", f"model.path={tmp_path / 'base'}", "num_steps=2")

@@ -185,7 +185,9 @@ def _rows(name: str) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-@pytest.mark.parametrize(("name", "num"), [("train", 7473), ("test", 1319)])
+@pytest.mark.parametrize(
+    ("name", "num"), [pytest.param("train", 7473, marks=pytest.mark.slow), ("test", 1319)]
+)
 def test_gsm8k(name: str, num: int) -> None:
     count = 0
     for row in _rows(f"gsm8k/{name}.jsonl"):

@@ -167,6 +167,7 @@ def test_what_comes_back(
     assert 0.0 < ran[4] < 5.0
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_end() -> None:
     loops = ("while True: pass", "len(str(9**9**8))", "import time; time.sleep(9)",
              "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",

@@ -91,6 +91,7 @@ def test_a_run_with_examples_trains_and_stores_what_it_asked(random_model, tmp_p
         assert group["prompt"].count("<answer>") == 2 and group["prompt"].count(" + 1?") == 3
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_the_model_will_see(tmp_path, random_model):
     import subprocess
     import sys

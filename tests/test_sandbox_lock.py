@@ -123,7 +123,7 @@ def test_root_gives_up_what_makes_it_root():
     assert call(text, "f")[0].message.startswith("PermissionError")
 
 
-@pytest.mark.parametrize("lock", [False, True])
+@pytest.mark.parametrize("lock", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_what_tells_the_kernel_to_end_a_worker_cannot_be_let_go(lock):
     """The pipe whose end does it closed, replaced and silenced, and then an endless loop."""
     parent = f"""

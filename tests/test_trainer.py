@@ -171,6 +171,7 @@ def test_a_run_in_half_precision(recipe, tmp_path, monkeypatch, state_bits):
     assert kinds("optimizer", ".exp_avg") == kinds("optimizer", ".exp_avg_sq") == moments
 
 
+@pytest.mark.slow
 def test_changes_made_on_the_way_are_repeated_at_their_step(recipe, tmp_path):
     """set at step 3, a new reward at step 5, kill after 5, resume from 2: the same run."""
 
@@ -266,6 +267,7 @@ def test_a_command_that_makes_no_sense_is_refused_and_the_run_goes_on(recipe, tm
     assert len(notices) == 2 and "seed: cannot be changed" in notices[0]
 
 
+@pytest.mark.slow
 def test_the_size_of_micro_batches_changes_nothing_but_rounding(recipe, tmp_path):
     _, whole = train(tmp_path, "whole", recipe, num_steps=3)
     optim = {"learning_rate": 3e-3, "micro_batch_tokens": 64}
@@ -350,6 +352,7 @@ def test_a_reward_that_mostly_fails_pauses_the_run(recipe, tmp_path, body, pause
         assert faults[paused_at] >= (0.75 if "failed" in said else 0) and not faults[paused_at + 1]
 
 
+@pytest.mark.slow
 def test_a_resume_does_not_ask_again_for_what_was_mended(recipe, tmp_path):
     """It repeats the step that paused the run, and then what a person did about it."""
     (tmp_path / "broken.py").write_text("def f(completion):\n    raise KeyError\n")
@@ -436,6 +439,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(recipe, tmp
         launch.resume(run)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_only_when_told_further(recipe, tmp_path):
     _, short = train(tmp_path, "short", recipe, num_steps=4)
     with pytest.raises(ValueError, match="all 4 steps are done"):

@@ -1,4 +1,4 @@
-"""Pictures of the six pages, light and dark, of a folder of runs: for the README.
+"""Pictures of the seven pages, light and dark, of a folder of runs: for the README.
 
 python tests/browser/screenshots.py RUNS_DIR RUN STEP [TARGET]
 """
@@ -67,6 +67,7 @@ def pages(run: str, step: str) -> dict[str, dict[str, Any]]:
             "ready": ".cm-content",
             "then": try_it,
         },
+        "evaluate": {"path": "evaluate", "ready": "[role=tab][aria-selected=true]"},
         "compare": {"path": "compare", "ready": "[aria-label=Curves] .u-over"},
     }
 

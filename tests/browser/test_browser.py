@@ -66,6 +66,7 @@ def test_start_from_the_page_then_the_server_dies(chromium: Any, studio: Studio)
     again.close()
 
 
+@pytest.mark.slow
 def test_compare_draws_bands_and_keeps_its_place(tab: Tab, studio: Studio) -> None:
     record_comparison(studio.runs_dir, seeds=3, until=30, recipes=SMALL)
     names = [f"{name}-{seed}" for seed in range(3) for name in SMALL]
@@ -180,6 +181,7 @@ def test_model_text_is_only_text(tab: Tab, studio: Studio) -> None:
     assert tab.foreign == [] and tab.page.evaluate("window.hacked") is None
 
 
+@pytest.mark.slow
 def test_columns_of_a_hostile_file_are_chosen(tab: Tab, studio: Studio) -> None:
     rows = [{"ask": f"{i} {HOSTILE}", "gold": str(i), HOSTILE: 1} for i in range(8)]
     path = studio.folder / "mine.jsonl"
@@ -210,6 +212,7 @@ def test_columns_of_a_hostile_file_are_chosen(tab: Tab, studio: Studio) -> None:
     assert not page.evaluate("window.hacked") and tab.foreign == []
 
 
+@pytest.mark.slow
 def test_delete_asks_and_dark_is_dark(chromium: Any, studio: Studio) -> None:
     record_run(studio.runs_dir, "to-delete", until=1, status="stopped")
     tab = Tab(chromium, studio, scheme="dark").enter()

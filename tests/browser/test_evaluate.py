@@ -92,6 +92,7 @@ def test_hostile_questions_are_only_text(tab: Tab) -> None:
     assert [error for error in tab.errors if "404" not in error] == []
 
 
+@pytest.mark.slow
 def test_a_click_asks_and_the_answer_comes_by_itself(tab: Tab) -> None:
     page = tab.page
     tab.go("evaluate")
@@ -120,6 +121,7 @@ def test_a_click_asks_and_the_answer_comes_by_itself(tab: Tab) -> None:
     row.wait_for(state="detached")
 
 
+@pytest.mark.slow
 def test_a_refusal_stays_until_the_next_question(tab: Tab) -> None:
     page = tab.page
     tab.go("evaluate")

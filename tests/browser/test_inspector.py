@@ -202,6 +202,7 @@ def write_large(runs_dir: Any, completions: int, tokens: int) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_a_group_of_64_with_1024_tokens_each_is_light(tab: Tab, studio: Studio) -> None:
     write_large(studio.runs_dir, 64, 1024)
     page = opened(tab, "run=large&step=1")
@@ -364,6 +365,7 @@ def test_an_evaluation_opens_as_a_run_does(tab: Tab, studio: Studio) -> None:
     assert tab.foreign == [] and [error for error in tab.errors if "404" not in error] == []
 
 
+@pytest.mark.slow
 def test_an_evaluation_grows_and_runs_stay_as_they_were(tab: Tab, studio: Studio) -> None:
     """Between both kinds nothing of the other stays."""
     evaluation = evaluated(studio, "growing", 0)

@@ -98,6 +98,7 @@ def test_zoom_stays_over_ticks_and_a_click_opens_the_step(
     assert "step=20" in tab.page.evaluate("location.href")
 
 
+@pytest.mark.slow
 def test_curves_forget_what_a_resume_undid(tab: Tab, studio: Studio) -> None:
     run = record_run(studio.runs_dir, "resumed", until=30, short_from=25)
     watch(tab, "resumed", 30)

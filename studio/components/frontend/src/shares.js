@@ -8,8 +8,11 @@ const CSS = `
 .section h4 { margin: 0; font-size: 14px; font-weight: 600; overflow-wrap: anywhere; }
 .section header span { font-size: 12.5px; overflow-wrap: anywhere; }
 .wrap { overflow-x: auto; border: 1px solid var(--line); border-radius: var(--st-base-radius); }
-table { width: 100%; border-collapse: collapse; min-width: 640px; }
-table[data-wide=true] { min-width: 1010px; }
+table { width: 100%; border-collapse: collapse; min-width: 640px; table-layout: fixed; }
+table[data-wide=true] { min-width: 1060px; }
+col.label { width: 24%; }
+col.axis { width: 22%; }
+col.actions { width: 190px; }
 th { text-align: left; font-weight: 600; font-size: 12.5px; color: var(--faint); padding: 8px 12px;
   background: var(--soft); border-bottom: 1px solid var(--line); white-space: nowrap; }
 th[title]:not([title=""]) { cursor: help; }
@@ -18,7 +21,6 @@ td { padding: 7px 12px; border-bottom: 1px solid var(--line); vertical-align: mi
 tbody tr:last-child td { border-bottom: 0; }
 tbody tr:hover { background: var(--hover); }
 tr[data-chosen=true] { background: color-mix(in srgb, var(--st-primary-color) 8%, transparent); }
-td.label { max-width: 300px; }
 td.label > * { max-width: 100%; overflow: hidden; text-overflow: ellipsis; display: block; }
 .name { border: 0; background: none; padding: 1px 4px; margin-left: -4px; font-weight: 600; color: var(--st-link-color); text-align: left; }
 .name:hover:not(:disabled) { text-decoration: underline; }
@@ -68,7 +70,9 @@ function draw({ title, note, columns, axis, rows, line }, act) {
       axis.label, el("div", { className: "scale" }, ...TICKS.map((tick) => placed("span", {}, tick / 100, String(tick))))),
     ...columns.slice(1).map(({ label, help }) => el("th", { className: "num", scope: "col", title: help }, label)),
     ...(hasActions ? [el("th", { scope: "col", "aria-label": "Actions" })] : []));
-  const table = el("table", { dataset: { wide: String(hasActions) } }, el("thead", {}, head),
+  const cols = ["label", "axis", ...columns.slice(1).map(() => ""), ...(hasActions ? ["actions"] : [])];
+  const table = el("table", { dataset: { wide: String(hasActions) } },
+    el("colgroup", {}, ...cols.map((className) => el("col", { className }))), el("thead", {}, head),
     el("tbody", {}, ...rows.map((row) => rowOf(row, line, hasActions, act))));
   return el("section", { className: "section", "aria-label": title },
     el("header", {}, el("h4", {}, title), el("span", { className: "faint" }, note)),
