@@ -33,7 +33,10 @@ def figure(
         margin={"l": 8, "r": 8, "t": 44, "b": 8},
         legend={"orientation": "h", "y": 1.16, "x": 1, "xanchor": "right"},
     )
-    chart.update_xaxes(title="step", rangemode="tozero")
+    last = max(
+        [row["step"] for row in evals] + [one.settings.step or 0 for one in asked], default=1
+    )
+    chart.update_xaxes(title="step", range=[-0.02 * last, 1.02 * last])  # the start is not cut off
     chart.update_yaxes(tickformat=".0%", range=[0, 1])
     return chart
 

@@ -12,7 +12,7 @@ const CSS = `
 .line:hover:not(:disabled) { background: var(--hover); color: inherit; }
 .line .question { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .line .gold { font-size: 12.5px; color: var(--faint); max-width: 260px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.line .mark { color: var(--faint); transition: transform .12s; }
+.line .mark { color: var(--faint); transition: transform .12s; align-self: center; width: 12px; text-align: center; line-height: 1; }
 .line[aria-expanded=true] .mark { transform: rotate(90deg); }
 .open { padding: 2px 14px 14px 42px; }
 .open .whole { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 180px; overflow: auto; margin: 0 0 10px; }

@@ -9,10 +9,12 @@ const CSS = `
 .section header span { font-size: 12.5px; overflow-wrap: anywhere; }
 .wrap { overflow-x: auto; border: 1px solid var(--line); border-radius: var(--st-base-radius); }
 table { width: 100%; border-collapse: collapse; min-width: 640px; table-layout: fixed; }
-table[data-wide=true] { min-width: 1060px; }
-col.label { width: 24%; }
-col.axis { width: 22%; }
-col.actions { width: 190px; }
+table[data-wide=true] { min-width: 1140px; }
+col.label { width: 21%; }
+table[data-wide=true] col:nth-child(4), table[data-wide=true] col:nth-child(5) { width: 10.5%; }
+table[data-wide=true] col:nth-child(3) { width: 8.5%; }
+col.axis { width: 17%; }
+col.buttons { width: 258px; }
 th { text-align: left; font-weight: 600; font-size: 12.5px; color: var(--faint); padding: 8px 12px;
   background: var(--soft); border-bottom: 1px solid var(--line); white-space: nowrap; }
 th[title]:not([title=""]) { cursor: help; }
@@ -70,7 +72,7 @@ function draw({ title, note, columns, axis, rows, line }, act) {
       axis.label, el("div", { className: "scale" }, ...TICKS.map((tick) => placed("span", {}, tick / 100, String(tick))))),
     ...columns.slice(1).map(({ label, help }) => el("th", { className: "num", scope: "col", title: help }, label)),
     ...(hasActions ? [el("th", { scope: "col", "aria-label": "Actions" })] : []));
-  const cols = ["label", "axis", ...columns.slice(1).map(() => ""), ...(hasActions ? ["actions"] : [])];
+  const cols = ["label", "axis", ...columns.slice(1).map(() => ""), ...(hasActions ? ["buttons"] : [])];
   const table = el("table", { dataset: { wide: String(hasActions) } },
     el("colgroup", {}, ...cols.map((className) => el("col", { className }))), el("thead", {}, head),
     el("tbody", {}, ...rows.map((row) => rowOf(row, line, hasActions, act))));
