@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from grpo_core.cli_options import RUNS, AsJson, RunsDir, console, quiet_libraries, settle_threads
 from grpo_core.data_config import TaskName
 from grpo_core.evaluation_files import as_csv, as_jsonl
-from grpo_core.evaluation_pairs import comparison, differences, paired
+from grpo_core.evaluation_pairs import comparison, differences, paired, said_p
 from grpo_core.evaluation_report import answered, report
 from grpo_core.evaluations import SETTINGS, Evaluation, find_evaluation, list_evaluations
 
@@ -87,7 +87,12 @@ def evaluate(
     wish = Wish(
         task, data, limit, samples, temperature, top_p, max_new_tokens, batch_size, seed, name
     )
-    done = [_one(runs_dir, target, wish, quiet=as_json) for target in targets]
+    _check_targets(runs_dir, targets, wish)
+    done: list[Evaluation] = []
+    for target in targets:
+        done.append(_one(runs_dir, target, wish, quiet=as_json))
+        if done[-1].status() != "completed":
+            break  # somebody stopped it, and with it the rest of the question
     if out is not None:
         _write(out, done[0])
     if as_json:
@@ -104,6 +109,26 @@ def _check(targets: list[str], name: str | None, out: Path | None) -> None:
         raise ValueError("--name and --out are for one model at a time")
     if out is not None and out.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"--out {out}: expected a name that ends in .csv or .jsonl")
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise ValueError(f"--out {out}: name a file in a folder that is there")
+
+
+def _check_targets(runs_dir: Path, targets: list[str], wish: Wish) -> None:
+    """Refuse what cannot be done before anything is: the first of several may take hours."""
+    from grpo_core import evaluation_job  # noqa: PLC0415  torch and transformers
+
+    for target in targets:
+        if _is_evaluation(runs_dir, target):
+            if wish != type(wish)():
+                raise ValueError(
+                    f"{target}: is an evaluation with settings of its own; leave the options away"
+                )
+        else:
+            evaluation_job.check(runs_dir, target, wish)
+
+
+def _is_evaluation(runs_dir: Path, target: str) -> bool:
+    return (runs_dir / target / SETTINGS).is_file()
 
 
 def _one(runs_dir: Path, target: str, wish: Wish, quiet: bool) -> Evaluation:
@@ -120,7 +145,7 @@ def _one(runs_dir: Path, target: str, wish: Wish, quiet: bool) -> Evaluation:
     ) as progress:
         bar = progress.add_task(f"{target}: loading", total=None)
         on_batch = _teller(progress, bar, target, quiet)
-        if (runs_dir / target / SETTINGS).is_file():
+        if _is_evaluation(runs_dir, target):
             return evaluation_job.go_on(find_evaluation(runs_dir, target), on_batch)
         return evaluation_job.evaluate_model(runs_dir, target, wish, on_batch)
 
@@ -146,7 +171,9 @@ def evaluations(runs_dir: RunsDir = RUNS, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(found, indent=2))
     elif found:
-        table = Table("evaluation", "model", "task", "solved", "problems", "status", box=None)
+        longest = max(len(row["name"]) for row in found)
+        name = Column("evaluation", no_wrap=True, min_width=longest)  # what other commands ask for
+        table = Table(name, "model", "task", "solved", "problems", "status", box=None)
         for row in found:
             greedy = row["greedy"]
             solved = _share(greedy["accuracy"], greedy["interval"]) if greedy["num"] else ""
@@ -227,9 +254,20 @@ def _show_pair(first: Evaluation, second: Evaluation) -> None:
     console.print(
         f"{both['num']:,} problems in common, {both['gained']:,} gained, {both['lost']:,} lost: "
         f"{100 * both['difference']:+.1f} points (95 %: {low:+.1f} to {high:+.1f}), "
-        f"McNemar p = {both['p_value']:.2g}",
+        f"McNemar {said_p(both['p_value'])}",
         soft_wrap=True,
     )
+    if both["sampled"]:
+        low, high = (100 * bound for bound in both["sampled"]["interval"])
+        console.print(
+            "the share of their samples that is right differs by "
+            f"{100 * both['sampled']['difference']:+.1f} points (95 %: {low:+.1f} to {high:+.1f})",
+            soft_wrap=True,
+        )
+    if both["num"] < max(both["num_first"], both["num_second"]):
+        console.print(
+            f"! not asked alike: {both['num_first']:,} and {both['num_second']:,} problems"
+        )
     for what in differences(first.settings(), second.settings()):
         console.print(f"! not asked alike: {what}", markup=False)
 

@@ -74,7 +74,9 @@ def find_test(config: DataConfig) -> tuple[Split, Split | None, list[str]]:
     found = _held_out(source, config.eval_split, where, chosen)
     if found is None and len(source) > 1:
         raise ValueError(f"data.path: {_which(source, where)}; set data.eval_split")
-    found = found or Split(*next(iter(source.items())))
+    if found is None:
+        found = Split(*next(iter(source.items())))
+        chosen.append(f"{_short(where)} has no split 'test'; {found.name!r} is asked")
     beside = source.get("train") if found.name != "train" else None
     return found, None if beside is None else Split("train", beside), chosen
 

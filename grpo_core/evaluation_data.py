@@ -43,7 +43,9 @@ def problems_of_run(config: RunConfig, limit: int | None) -> Asked:
     """What a run holds out: all of the test split that its data have, else the part of its file
     that it does not train on."""
     num = config.evaluation.num_problems
-    task = load_task(config.data, max(num, limit or 0) if _is_generated(config.data) else ALL)
+    if _is_generated(config.data):
+        return _generated(config.data, limit or num)
+    task = load_task(config.data, ALL)
     if not task.has_test_split:
         task = load_task(config.data, num)
     return Asked(config.data, limited(list(task.held_out), limit), list(task.notes))
@@ -53,15 +55,15 @@ def problems_of_task(data: DataConfig, limit: int | None, config: RunConfig | No
     """The test split of `data`, or all of its file. `config`: of the run that is asked; that it was
     trained on some of the questions is noted."""
     if _is_generated(data):
-        return Asked(data, list(load_task(data, limit or NUM_GENERATED).held_out), [])
+        return _generated(data, limit or NUM_GENERATED)
     train: list[Problem] = []
     unknown: list[str] = []
     if config is not None:
         train, unknown = _trained_on(config)
     is_alike = config is not None and config.data.shots == data.shots
     problems, notes = load_test(data, train[0].examples if train and is_alike else ())
-    notes += [*unknown, *_overlap(problems, train)]
-    return Asked(data, limited(problems, limit), notes)
+    problems = limited(problems, limit)
+    return Asked(data, problems, [*notes, *unknown, *_overlap(problems, train)])
 
 
 def data_for(config: RunConfig | None, task: str | None, path: str | None) -> DataConfig:
@@ -69,7 +71,9 @@ def data_for(config: RunConfig | None, task: str | None, path: str | None) -> Da
     makes them where it is the same task. ValueError where it cannot be."""
     if config is not None and task in (None, config.data.task):
         base = config.data.model_dump()
-        base |= {"path": path or base["path"], "eval_path": None if path else base["eval_path"]}
+        if path is not None:  # what else is said of a file is said of the run's own
+            elsewhere = ("eval_path", "train_split", "eval_split", "max_rows")
+            base |= {"path": path, **dict.fromkeys(elsewhere)}
     elif task is None:
         raise ValueError("--task: say which task: arithmetic, gsm8k, math, cmath or file")
     else:
@@ -78,12 +82,15 @@ def data_for(config: RunConfig | None, task: str | None, path: str | None) -> Da
 
 
 def limited(problems: list[Problem], limit: int | None) -> list[Problem]:
-    """At most `limit` problems in their order: a sample that is the same for every model and holds
-    that of any smaller limit. Files are often sorted, so the first ones would be no sample."""
-    if limit is None or limit >= len(problems):
-        return problems
-    chosen = {problem.id for problem in sorted(problems, key=key_of)[:limit]}
-    return [problem for problem in problems if problem.id in chosen]
+    """At most `limit` problems, shuffled in a way that depends on them alone: the same for every
+    model, and any smaller limit is a part of it. Files are often sorted, so that their first
+    problems would be no sample; nor would those of an evaluation that was stopped."""
+    return sorted(problems, key=key_of)[:limit]
+
+
+def _generated(data: DataConfig, num: int) -> Asked:
+    """The first `num` problems of a generator, which are a sample as they come."""
+    return Asked(data, list(load_task(data, num).held_out), [])
 
 
 def _is_generated(data: DataConfig) -> bool:

@@ -33,7 +33,7 @@ from grpo_core.evaluations import (
     create_evaluation,
     same_evaluation,
 )
-from grpo_core.generate import check_prompts, sample
+from grpo_core.generate import sample
 from grpo_core.judge import Judge
 from grpo_core.launch import logging_to
 from grpo_core.machine import keep_freed_memory
@@ -60,10 +60,17 @@ def evaluate_model(runs_dir: Path, text: str, wish: Wish, on_batch: OnBatch) -> 
     if known is not None and not _is_open(known):
         return known
     policy = target.load(_device())
-    settings = known.settings() if known else settings_of(fixed, asked, policy)
-    check_prompts(policy, asked.data, asked.problems, settings.max_new_tokens)
+    settings = settings_of(fixed, asked, policy)
+    known = known or same_evaluation(runs_dir, fixed, wish.name)  # begun while we loaded
+    if known is not None and not _is_open(known):
+        return known
     evaluation = known or create_evaluation(runs_dir, settings, wish.name)
     return _answer(evaluation, asked, policy, on_batch)
+
+
+def check(runs_dir: Path, text: str, wish: Wish) -> None:
+    """ValueError where the wish cannot be met, as far as that shows without the model."""
+    asked_for(find_target(runs_dir, text), wish)
 
 
 def go_on(evaluation: Evaluation, on_batch: OnBatch) -> Evaluation:

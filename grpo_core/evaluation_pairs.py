@@ -82,6 +82,11 @@ def _share(problem: Answered) -> float:
     return problem.num_right / len(problem.sampled)
 
 
+def said_p(value: float) -> str:
+    """A p-value in words, with as many digits as mean something."""
+    return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
+
+
 ASKED_ALIKE = ("max_new_tokens", "samples", "temperature", "top_p")
 PROMPTED_ALIKE = ("system_prompt", "prompt_template", "shots")
 

@@ -166,7 +166,7 @@ def by_kind(problems: Sequence[Answered]) -> list[tuple[str, list[dict[str, Any]
     lengths: list[tuple[str, Callable[[Answered], int | None]]] = [
         ("steps of the solution", _num_steps),
         ("characters of the question", lambda one: len(one.question)),
-        ("tokens of the completion", lambda one: one.greedy["num_tokens"]),
+        ("tokens of the greedy completion", lambda one: one.greedy["num_tokens"]),
     ]
     found += [(name, _by_band(problems, length)) for name, length in lengths]
     return [(name, rows) for name, rows in found if len(rows) > 1]

@@ -17,12 +17,12 @@ from grpo_core.store import RunWriter, storable
 Kind = Literal["greedy", "sampled"]
 GREEDY: Kind = "greedy"
 SAMPLED: Kind = "sampled"
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS answers(rollout_id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL,"
-    " kind TEXT NOT NULL, extracted TEXT, rule TEXT NOT NULL, verdict TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS asked(group_id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL,"
-    " key TEXT NOT NULL UNIQUE, question TEXT NOT NULL)",
-)
+_TABLES = """
+CREATE TABLE answers(rollout_id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL,
+    kind TEXT NOT NULL, extracted TEXT, rule TEXT NOT NULL, verdict TEXT NOT NULL);
+CREATE TABLE asked(group_id INTEGER PRIMARY KEY, attempt INTEGER NOT NULL,
+    key TEXT NOT NULL UNIQUE, question TEXT NOT NULL);
+"""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,10 @@ class Judged:
 class EvaluationWriter(RunWriter):
     """The one writing connection of an evaluation."""
 
+    schema = RunWriter.schema + _TABLES
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        with self._transaction():
-            for table in _TABLES:
-                self._db.execute(table)
         self._current: Judged | None = None
 
     def write_batch(

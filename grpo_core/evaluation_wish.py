@@ -12,9 +12,12 @@ from grpo_core.evaluation_target import Target
 from grpo_core.evaluations import EvaluationSettings
 from grpo_core.policy import Policy, encode_prompts, render_prompt
 from grpo_core.prepare import wants_half
+from grpo_core.records import Problem
 
 LONG = 512
 """Tokens of a completion where no run says how many, if the model has so much room."""
+AT_ONCE = 512
+"""Prompts that are measured together."""
 SMALL = 50_000_000
 """Parameters up to which a CPU answers many problems at a time."""
 
@@ -60,6 +63,7 @@ def fixed_settings(target: Target, asked: Asked, wish: Wish) -> dict[str, Any]:
     fixed = {
         "run": target.run.name if target.run else None,
         "step": target.step,
+        "began": target.began,
         "model": target.model.model_copy(update={"precision": "bf16" if half else "fp32"}),
         "fingerprint": target.fingerprint,
         "data": asked.data,
@@ -72,20 +76,36 @@ def fixed_settings(target: Target, asked: Asked, wish: Wish) -> dict[str, Any]:
     }
     length = wish.max_new_tokens or (rollout.max_new_tokens if rollout else None)
     chosen = {"max_new_tokens": length, "batch_size": wish.batch_size}
-    return fixed | {key: value for key, value in chosen.items() if value is not None}
+    said = [key for key in chosen if getattr(wish, key) is not None]
+    return {**fixed, "said": tuple(said)} | {k: v for k, v in chosen.items() if v is not None}
 
 
 def settings_of(fixed: dict[str, Any], asked: Asked, policy: Policy) -> EvaluationSettings:
-    """All of them: what nobody said suits the model."""
-    data = asked.data
-    if "max_new_tokens" not in fixed:
+    """All of them: what nobody said suits the model. ValueError where prompts and completions do
+    not fit into its context."""
+    problem, longest = _longest_prompt(asked, policy)
+    room = policy.context - longest
+    length = fixed.get("max_new_tokens", max(1, min(LONG, room)))
+    if room < length:
+        fits = f"--max-new-tokens {room} or less fits" if room > 0 else "ask a model with more"
+        raise ValueError(
+            f"the prompt of {problem.id} has {longest:,} tokens, and with {length:,} more the "
+            f"model's context of {policy.context:,} is too short; {fits}"
+        )
+    size = _batch_size(policy, fixed["samples"])
+    return EvaluationSettings(**{"batch_size": size, **fixed, "max_new_tokens": length})
+
+
+def _longest_prompt(asked: Asked, policy: Policy) -> tuple[Problem, int]:
+    found = (asked.problems[0], 0)
+    for start in range(0, len(asked.problems), AT_ONCE):
+        part = asked.problems[start : start + AT_ONCE]
         prompts = [
-            render_prompt(policy.tokenizer, data, one.question, one.examples)
-            for one in asked.problems
+            render_prompt(policy.tokenizer, asked.data, one.question, one.examples) for one in part
         ]
-        longest = max(len(ids) for ids in encode_prompts(policy.tokenizer, prompts))
-        fixed = {**fixed, "max_new_tokens": max(1, min(LONG, policy.context - longest))}
-    return EvaluationSettings(**{"batch_size": _batch_size(policy, fixed["samples"]), **fixed})
+        lengths = [len(ids) for ids in encode_prompts(policy.tokenizer, prompts)]
+        found = max([found, *zip(part, lengths, strict=True)], key=lambda one: one[1])
+    return found
 
 
 def _batch_size(policy: Policy, samples: int) -> int:

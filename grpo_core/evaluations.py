@@ -8,6 +8,10 @@ completions of a run opens theirs. A step of such a database is a batch of probl
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
+import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,9 @@ class EvaluationSettings(Section):
 
     run: str | None = Field(None, description="The run whose model is asked.")
     step: int | None = Field(None, description="Of which checkpoint; 0 is as the run began.")
+    began: float | None = Field(
+        None, description="When the run began: another of the same name is not the same."
+    )
     model: ModelConfig
     fingerprint: str = Field(description="Of the weights.")
     data: DataConfig
@@ -38,6 +45,9 @@ class EvaluationSettings(Section):
     top_p: float = Field(1.0, gt=0, le=1, description="Of what is sampled.")
     max_new_tokens: int = Field(ge=1, le=32768)
     batch_size: int = Field(ge=1, description="Problems answered together.")
+    said: tuple[str, ...] = Field(
+        (), description="Which of the last two somebody chose; the others suit the model."
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1)
 
     @property
@@ -98,17 +108,34 @@ def find_stored(runs_dir: Path, name: str) -> Run:
 def same_evaluation(
     runs_dir: Path, fixed: dict[str, Any], name: str | None = None
 ) -> Evaluation | None:
-    """The newest evaluation, begun or finished, whose settings hold all of `fixed`."""
-    for one in list_evaluations(runs_dir):
-        try:
-            settings = one.settings()
-        except ValueError:
-            continue  # cannot be read, so it cannot be gone on with
-        if name in (None, one.name) and all(
-            getattr(settings, key) == value for key, value in fixed.items()
-        ):
-            return one
-    return None
+    """The evaluation whose settings hold all of `fixed`: a finished one, else the newest that can
+    be gone on with."""
+    found = [
+        one
+        for one in list_evaluations(runs_dir)
+        if name in (None, one.name) and _holds(one, fixed) and _is_readable(one.db_path)
+    ]
+    return next((one for one in found if one.status() == "completed"), next(iter(found), None))
+
+
+def _holds(one: Evaluation, fixed: dict[str, Any]) -> bool:
+    try:
+        settings = one.settings()
+    except ValueError:
+        return False  # cannot be gone on with either
+    return all(getattr(settings, key) == value for key, value in fixed.items())
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether a database is none yet or can be read."""
+    if not path.exists():
+        return True
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            db.execute("SELECT count(*) FROM steps").fetchone()
+    except sqlite3.Error:
+        return False
+    return True
 
 
 def create_evaluation(
@@ -118,17 +145,16 @@ def create_evaluation(
     name is taken or no name."""
     name = name or free_name(runs_dir, _stem(settings))
     check_free(runs_dir, name)
-    path = runs_dir / name
-    try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
-        path.mkdir()
-    except OSError as error:
-        raise ValueError(f"{runs_dir}: cannot make a folder there: {error.strerror}") from None
-    evaluation = Evaluation(path)
-    evaluation.inbox.mkdir()
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write_atomically(evaluation.config_path, text)
-    return evaluation
+    made = Evaluation(runs_dir / f".new-{uuid.uuid4().hex[:8]}")  # whole under its name, or absent
+    try:
+        made.inbox.mkdir(parents=True)
+        write_atomically(made.config_path, text)
+        made.path.rename(runs_dir / name)
+    except OSError as error:
+        shutil.rmtree(made.path, ignore_errors=True)
+        raise ValueError(f"{runs_dir}: cannot make a folder there: {error.strerror}") from None
+    return Evaluation(runs_dir / name)
 
 
 def _stem(settings: EvaluationSettings) -> str:

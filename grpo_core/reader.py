@@ -53,6 +53,10 @@ class RunReader:
         """Facts about the run: schema, model, versions, machine."""
         return {row["key"]: json.loads(row["value"]) for row in self._rows("SELECT * FROM meta")}
 
+    def began(self) -> float | None:
+        """When the run began (seconds since the epoch), None before its first attempt."""
+        return self._db.execute("SELECT min(time) FROM attempts").fetchone()[0]
+
     def attempt(self) -> int:
         """Number of the newest attempt; 1 for a run that was never resumed."""
         return self._db.execute("SELECT max(attempt) FROM attempts").fetchone()[0] or 0

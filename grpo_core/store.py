@@ -62,6 +62,8 @@ CREATE INDEX IF NOT EXISTS rollouts_by_group ON rollouts(group_id);
 class RunWriter:
     """The one writing connection of a run; `truncate_after` is the step a resume goes on from."""
 
+    schema = _SCHEMA
+
     def __init__(self, path: Path, truncate_after: int | None = None) -> None:
         fresh = not path.exists()
         self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
@@ -69,7 +71,7 @@ class RunWriter:
         self._db.execute("PRAGMA synchronous=FULL")
         if fresh:
             with self._transaction():
-                self._execute_all(_SCHEMA)
+                self._execute_all(self.schema)
                 self._db.execute("INSERT INTO meta VALUES('schema', ?)", (str(SCHEMA_VERSION),))
         with self._transaction():
             self._execute_all(_INDEXES)

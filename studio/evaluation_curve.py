@@ -22,11 +22,14 @@ def figure(
     chart = go.Figure()
     if evals:
         _band(chart, evals, colors[0])
-    by_size: dict[int, list[Known]] = {}
+    alike: dict[tuple[str, int], list[Known]] = {}
     for one in asked:
-        by_size.setdefault(one.settings.num_problems, []).append(one)
-    for index, (num, same) in enumerate(sorted(by_size.items()), start=1):
-        _points(chart, f"evaluated on {num:,}", same, colors[index % len(colors)])
+        if one.found["status"] == "completed":
+            key = (one.settings.problems, one.settings.max_new_tokens)
+            alike.setdefault(key, []).append(one)
+    for index, ((_, length), same) in enumerate(alike.items(), start=1):
+        title = f"evaluated on {same[0].settings.num_problems:,}, up to {length:,} tokens"
+        _points(chart, title, same, colors[index % len(colors)])
     chart.update_layout(
         title={"text": "Solved greedily over the steps, with 95 % intervals", "font": {"size": 14}},
         height=HEIGHT,
@@ -37,7 +40,7 @@ def figure(
         [row["step"] for row in evals] + [one.settings.step or 0 for one in asked], default=1
     )
     chart.update_xaxes(title="step", range=[-0.02 * last, 1.02 * last])  # the start is not cut off
-    chart.update_yaxes(tickformat=".0%", range=[0, 1])
+    chart.update_yaxes(tickformat=".0%", range=[0, 1.03])
     return chart
 
 
@@ -62,10 +65,8 @@ def _band(chart: go.Figure, evals: Sequence[dict[str, Any]], color: str) -> None
 
 
 def _points(chart: go.Figure, title: str, asked: Sequence[Known], color: str) -> None:
-    """Evaluations of checkpoints on the same number of problems."""
-    same = sorted(
-        (one for one in asked if one.found["greedy"]["num"]), key=lambda one: one.settings.step or 0
-    )
+    """Evaluations of checkpoints on the same problems."""
+    same = sorted(asked, key=lambda one: one.settings.step or 0)
     shares = [one.found["greedy"]["accuracy"] for one in same]
     bounds = [one.found["greedy"]["interval"] for one in same]
     chart.add_scatter(

@@ -64,8 +64,10 @@ def draw() -> None:
             width="stretch",
             on_click=begin,
             args=(question,),
-            disabled=not question.targets,
+            disabled=not question.targets or needs_task(),
         )
+        if question.targets and needs_task():
+            st.caption("Choose a task: only a run has one of its own.")
         st.caption(
             "Every completion is kept. An evaluation that was stopped or killed goes on where it "
             "was; the same question is not asked twice."
@@ -135,6 +137,11 @@ def _how() -> None:
             "Most new tokens", min_value=1, max_value=32768, step=1, key=LENGTH, width=170,
             placeholder="as the run, or 512",
         )  # fmt: skip
+
+
+def needs_task() -> bool:
+    """Whether somebody is asked who has no task of its own."""
+    return bool(str(st.session_state[OTHER]).strip()) and st.session_state[TASK] == THE_RUNS
 
 
 def asked() -> Question:

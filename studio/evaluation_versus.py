@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from grpo_core.evaluation_pairs import Pair, Paired, comparison, differences
+from grpo_core.evaluation_pairs import Pair, Paired, comparison, differences, said_p
 from grpo_core.evaluation_report import Answered
 from studio import widgets
 from studio.evaluation_view import Known, label, problems_of
@@ -17,13 +17,14 @@ MAX_PAIRS = 1000
 
 
 def comparable(one: Known, known: Sequence[Known]) -> list[Known]:
-    """Other evaluations of the same task; first those of the same problems, and of them first the
-    one of the same run as it began."""
+    """Other evaluations of the same task; first those of the same problems, asked most alike, and
+    of them first the one of the same run as it began."""
 
-    def rank(other: Known) -> tuple[bool, bool, bool]:
+    def rank(other: Known) -> tuple[bool, int, bool, bool]:
         mine, its = one.settings, other.settings
-        is_start = its.run is not None and its.run == mine.run and its.step == 0
-        return (its.problems != mine.problems, not is_start, its.run != mine.run)
+        is_same = its.run is not None and (its.run, its.began) == (mine.run, mine.began)
+        unlike = len(differences(mine, its))
+        return (its.problems != mine.problems, unlike, not (is_same and its.step == 0), not is_same)
 
     alike = [k for k in known if k is not one and k.settings.data.task == one.settings.data.task]
     return sorted(alike, key=rank)
@@ -72,11 +73,10 @@ def verdict(first: Known, second: Known, both: Paired) -> list[str]:
 
 def _sure(said: dict[str, Any]) -> str:
     """McNemar's test in words."""
-    p = said["p_value"]
-    size = "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
-    if p < 0.05:
+    size = said_p(said["p_value"])
+    if said["p_value"] < 0.05:
         return f"That is more than chance explains (McNemar's exact test, {size})."
-    return f"Chance explains as much (McNemar's exact test, {size})."
+    return f"It may be chance: too few problems changed to tell (McNemar's exact test, {size})."
 
 
 def _signed(value: float) -> str:

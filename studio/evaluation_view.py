@@ -85,16 +85,15 @@ def label(settings: EvaluationSettings) -> str:
 
 
 def sections(known: Sequence[Known], chosen: Sequence[str]) -> list[dict[str, Any]]:
-    """A section for each task, the newest first in each."""
-    tasks = list(dict.fromkeys(one.settings.data.task for one in known))
-    return [
-        _section(task, [k for k in known if k.settings.data.task == task], chosen) for task in tasks
-    ]
+    """A section for each set of problems, the newest first in each."""
+    sets: dict[tuple[str, str], list[Known]] = {}
+    for one in known:
+        sets.setdefault((one.settings.data.task, one.settings.problems), []).append(one)
+    return [_section(task, same, chosen) for (task, _), same in sets.items()]
 
 
 def _section(task: str, known: Sequence[Known], chosen: Sequence[str]) -> dict[str, Any]:
-    sets = {one.settings.problems for one in known}
-    note = "" if len(sets) == 1 else f"{len(sets)} different sets of problems"
+    note = f"{known[0].settings.num_problems:,} problems"
     published = PUBLISHED.get(task)
     return {
         "title": task,

@@ -212,6 +212,7 @@ def test_damaged_evaluations_do_not_hide_the_others(shown: Path, tmp_path: Path)
     assert [row["id"] for row in section["rows"]] == [END]
     said = texts(app)
     assert START in said and "eval-broken" in said and "cannot be read" in said
+    assert [b.label for b in app.button if b.key and b.key.startswith("delete")] == ["Delete"] * 2
 
 
 # --- the form ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,58 @@ def test_a_model_needs_a_task(runs: Path) -> None:
         evaluate_model(runs, "bundled:tiny", Wish(task="file"), silent)
 
 
+def test_what_was_left_open_is_not_what_somebody_chose(tmp_path: Path) -> None:
+    wish = Wish(task="arithmetic", limit=4)
+    short = evaluate_model(tmp_path, "bundled:tiny", replace(wish, max_new_tokens=4), silent)
+    free = evaluate_model(tmp_path, "bundled:tiny", wish, silent)
+    assert free.name != short.name
+    assert 200 < free.settings().max_new_tokens < 256, "as much as has room"
+    assert evaluate_model(tmp_path, "bundled:tiny", wish, silent).name == free.name
+
+
+def test_a_damaged_one_does_not_stand_in_the_way(done: Evaluation, tmp_path: Path) -> None:
+    shutil.copytree(done.path, tmp_path / "whole")
+    shutil.copytree(done.path, tmp_path / "damaged")
+    (tmp_path / "damaged" / "run.db").write_bytes(b"no database" * 1000)
+    state = json.loads((tmp_path / "damaged" / "state.json").read_text())
+    (tmp_path / "damaged" / "state.json").write_text(json.dumps(state | {"status": "stopped"}))
+    assert evaluate_model(tmp_path, "bundled:tiny", WISH, silent).name == "whole"
+    shutil.rmtree(tmp_path / "whole")
+    again = evaluate_model(tmp_path, "bundled:tiny", WISH, silent)
+    assert again.name not in ("whole", "damaged") and report(again)["num_done"] == 30
+
+
+def test_a_folder_is_there_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("grpo_core.evaluations.write_atomically", full)
+    with pytest.raises(ValueError, match="No space left on device"):
+        evaluate_model(tmp_path, "bundled:tiny", WISH, silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_the_same_name_is_another(runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    shutil.copytree(runs / "whole", folder / "whole")
+    first = evaluate_model(folder, "whole@0", Wish(limit=3), silent)
+    with sqlite3.connect(folder / "whole" / "run.db") as db:
+        db.execute("UPDATE attempts SET time = time + 60")
+    assert evaluate_model(folder, "whole@0", Wish(limit=3), silent).name != first.name
+
+
+def test_prompts_that_do_not_fit_say_what_would(tmp_path: Path) -> None:
+    wish = Wish(task="arithmetic", limit=4, max_new_tokens=5000)
+    with pytest.raises(ValueError, match=r"--max-new-tokens 2\d\d or less fits"):
+        evaluate_model(tmp_path, "bundled:tiny", wish, silent)
+    file = tmp_path / "long.jsonl"
+    file.write_text(json.dumps({"question": "1+" * 400, "answer": "1"}))
+    with pytest.raises(ValueError, match=r"context of 256 is too short; ask a model with more"):
+        evaluate_model(tmp_path, "bundled:tiny", Wish(task="file", data=str(file)), silent)
+
+
 def test_a_changed_file_begins_a_new_evaluation(tmp_path: Path) -> None:
     file = tmp_path / "asked.jsonl"
     rows = [{"question": f"{n}+1=", "answer": str(n + 1)} for n in range(6)]
@@ -291,10 +344,9 @@ def test_a_smaller_limit_is_a_part_of_a_larger_one_whatever_the_order() -> None:
     problems = [Problem(f"test-{n}", f"what is {n}?", str(n)) for n in range(100)]
     large, small = limited(problems, 30), limited(problems, 10)
     assert (len(large), len(small)) == (30, 10) and {p.id for p in small} < {p.id for p in large}
-    assert [p.id for p in small] == [p.id for p in problems if p in small], "in their order"
-    assert {p.id for p in limited(problems[::-1], 10)} == {p.id for p in small}
+    assert limited(problems[::-1], 10) == small == large[:10], "a stopped one is a sample too"
     assert small != problems[:10]
-    assert limited(problems, None) == limited(problems, 100) == problems
+    assert limited(problems, None) == limited(problems, 100) != problems
 
 
 def test_what_a_run_was_trained_on_is_said(tmp_path: Path) -> None:
@@ -312,6 +364,30 @@ def test_what_a_run_was_trained_on_is_said(tmp_path: Path) -> None:
         "tested, it is asked again"
     ]
     assert [p.question for p in problems_of_run(config, None).problems] == ["90+9="]
+
+
+def test_a_runs_own_splits_and_rows_say_nothing_of_another_file(tmp_path: Path) -> None:
+    rows = [{"question": f"{n}+1=", "answer": str(n + 1)} for n in range(40)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows[:30])))
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows[30:35])))
+    (tmp_path / "other.jsonl").write_text("\n".join(map(json.dumps, rows[20:])))
+    config = RunConfig.model_validate(
+        {"data": {"task": "file", "path": str(tmp_path), "eval_split": "test", "max_rows": 30}}
+    )
+    data = data_for(config, None, str(tmp_path / "other.jsonl"))
+    assert len(problems_of_task(data, None, config).problems) == 20
+    asked = problems_of_task(data, 6, config)
+    known = sum(int(p.question.split("+")[0]) < 30 for p in asked.problems)
+    assert 0 < known < 6
+    assert asked.notes[0].startswith(f"{known} of the 6 questions are among those")
+
+
+def test_a_generator_gives_every_model_the_same_problems() -> None:
+    few = RunConfig.model_validate({"evaluation": {"num_problems": 40}})
+    many = RunConfig.model_validate({"evaluation": {"num_problems": 4000}})
+    asked = [problems_of_run(few, 50), problems_of_run(many, 50)]
+    asked.append(problems_of_task(DataConfig(), 50, None))
+    assert len({one.digest for one in asked}) == 1
 
 
 def test_a_folder_of_test_problems_alone_is_asked_and_shots_need_training_ones(
@@ -471,11 +547,27 @@ def test_evaluations_are_listed_stopped_and_deleted_as_runs_are(
     [
         (["a", "b", "--name", "x"], "--name and --out are for one model at a time"),
         (["bundled:tiny", "--task", "gsm8k", "--out", "x.txt"], "ends in .csv or .jsonl"),
+        (["bundled:tiny", "--task", "gsm8k", "--out", "/nowhere/x.csv"], "in a folder that is"),
     ],
 )
 def test_bad_input_is_a_sentence(tmp_path: Path, arguments: list[str], message: str) -> None:
     ran = cli(*arguments, "--runs-dir", tmp_path)
     assert ran.returncode == 2 and message in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_all_models_are_known_before_the_first_is_asked(runs: Path) -> None:
+    before = len(list_evaluations(runs))
+    given = ["--runs-dir", str(runs), "--limit", "7"]
+    for more, message in (("nobody", "neither a run in"), ("bundled:tiny", "--task: say which")):
+        ran = CliRunner().invoke(app, ["evaluate", "whole@0", more, *given])
+        assert message in str(ran.exception)
+    assert len(list_evaluations(runs)) == before
+
+
+def test_an_evaluation_has_settings_of_its_own(done: Evaluation) -> None:
+    given = ["--runs-dir", str(done.path.parent), "--samples", "16"]
+    ran = CliRunner().invoke(app, ["evaluate", done.name, *given])
+    assert "settings of its own; leave the options away" in str(ran.exception)
 
 
 def test_a_model_config_is_not_trained(tmp_path: Path) -> None:

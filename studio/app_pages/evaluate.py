@@ -29,17 +29,28 @@ CHOSEN, AGAINST = "evaluation", "against"
 REFRESH_S = 2
 
 
-def known_evaluations() -> tuple[list[Known], list[str]]:
-    """Those that can be read, the newest first, and a sentence for each that cannot."""
-    found = [evaluation_view.read(one) for one in list_evaluations(data.runs_dir())]
-    damaged = [one for one in found if isinstance(one, str)]
-    return [one for one in found if isinstance(one, Known)], damaged
+def known_evaluations() -> tuple[list[Known], dict[str, str]]:
+    """Those that can be read, the newest first, and by name a sentence for each that cannot."""
+    known: list[Known] = []
+    damaged: dict[str, str] = {}
+    for one in list_evaluations(data.runs_dir()):
+        found = evaluation_view.read(one)
+        if isinstance(found, Known):
+            known.append(found)
+        else:
+            damaged[one.name] = found
+    return known, damaged
 
 
 def note() -> None:
     """A name or a button of the table was pressed; `act` does it once the whole script runs, as
     neither a dialog nor another page opens from within a part that is drawn on its own."""
-    st.session_state[ACTION] = st.session_state[BOARD].action
+    press(st.session_state[BOARD].action)
+
+
+def press(action: dict[str, str]) -> None:
+    """See `note`."""
+    st.session_state[ACTION] = action
 
 
 def act(kind: str, name: str) -> None:
@@ -107,8 +118,11 @@ def board(was_busy: bool) -> None:
         components.shares(
             key=BOARD, sections=evaluation_view.sections(known, chosen), on_action=note
         )
-    for message in damaged:
-        st.text(widgets.cut(message))
+    for name, message in damaged.items():
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            st.text(widgets.cut(message), width="stretch")
+            pressed = {"kind": "delete", "id": name}
+            st.button("Delete", key=f"delete {name}", on_click=press, args=(pressed,))
     if was_busy and not is_busy(known):
         st.rerun()
 
@@ -183,10 +197,15 @@ def over_steps(one: Known, known: list[Known]) -> None:
     if run is None:
         st.caption("This model is not a checkpoint of a run that is here.")
         return
+    began = data.read(run, lambda reader: reader.began(), None)
+    if began != one.settings.began:
+        st.caption("The run of this name that is here now is another one.")
+        return
     same = [
         other
         for other in known
-        if (other.settings.run, other.settings.data) == (one.settings.run, one.settings.data)
+        if (other.settings.run, other.settings.began, other.settings.data)
+        == (one.settings.run, began, one.settings.data)
     ]
     config = data.config_of(run)
     is_own = config is not None and config.data == one.settings.data

@@ -7,7 +7,7 @@ const CSS = `
 .section > header { display: flex; align-items: baseline; gap: 4px 14px; flex-wrap: wrap; margin: 0 2px 6px; }
 .section h4 { margin: 0; font-size: 14px; font-weight: 600; overflow-wrap: anywhere; }
 .section header span { font-size: 12.5px; overflow-wrap: anywhere; }
-.wrap { overflow-x: auto; border: 1px solid var(--line); border-radius: var(--st-base-radius); }
+.wrap { overflow: auto; max-height: 460px; border: 1px solid var(--line); border-radius: var(--st-base-radius); }
 table { width: 100%; border-collapse: collapse; min-width: 640px; table-layout: fixed; }
 table[data-wide=true] { min-width: 1140px; }
 col.label { width: 21%; }
@@ -15,10 +15,10 @@ table[data-wide=true] col:nth-child(4), table[data-wide=true] col:nth-child(5) {
 table[data-wide=true] col:nth-child(3) { width: 8.5%; }
 col.axis { width: 17%; }
 col.buttons { width: 258px; }
-th { text-align: left; font-weight: 600; font-size: 12.5px; color: var(--faint); padding: 8px 12px;
+th { position: sticky; top: 0; z-index: 1; text-align: left; font-weight: 600; font-size: 12.5px; color: var(--faint); padding: 8px 12px;
   background: var(--soft); border-bottom: 1px solid var(--line); white-space: nowrap; }
 th[title]:not([title=""]) { cursor: help; }
-th.axis { padding-left: 0; padding-right: 0; min-width: 190px; }
+th.axis { padding-left: 0; padding-right: 0; min-width: 190px; z-index: 2; }
 td { padding: 7px 12px; border-bottom: 1px solid var(--line); vertical-align: middle; height: 40px; white-space: nowrap; }
 tbody tr:last-child td { border-bottom: 0; }
 tbody tr:hover { background: var(--hover); }
@@ -100,7 +100,7 @@ function progress({ name, share, text }) {
   const badge = el("span", { className: "badge" }), fill = el("i");
   setStatus(badge, name);
   fill.style.width = `${100 * share}%`;
-  return el("span", { className: "status" }, badge, el("div", { className: "bar" }, fill), el("span", {}, text));
+  return el("span", { className: "status", title: text }, badge, el("div", { className: "bar" }, fill), el("span", {}, text));
 }
 
 function axisCell(value, low, high, line) {
