@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from grpo_core.config import DataConfig, RunConfig
+from grpo_core.data_config import HUB
 from grpo_core.recipe import checked
 from grpo_core.records import Problem
 from grpo_core.tasks import load_task, load_test, num_shared
@@ -69,6 +71,8 @@ def problems_of_task(data: DataConfig, limit: int | None, config: RunConfig | No
 def data_for(config: RunConfig | None, task: str | None, path: str | None) -> DataConfig:
     """The data section for another task or file than a run's own; prompts are made as the run
     makes them where it is the same task. ValueError where it cannot be."""
+    if path is not None and not path.startswith(HUB):
+        path = str(Path(path).resolve())  # it is gone on with from elsewhere too
     if config is not None and task in (None, config.data.task):
         base = config.data.model_dump()
         if path is not None:  # what else is said of a file is said of the run's own

@@ -19,7 +19,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from grpo_core.config import DataConfig, ModelConfig
-from grpo_core.runs import Run, check_free, check_name, find_run, free_name, write_atomically
+from grpo_core.runs import Run, check_free, check_name, free_name, list_runs, write_atomically
 from grpo_core.sections import Section
 
 SETTINGS = "evaluation.yaml"
@@ -97,12 +97,16 @@ def find_evaluation(runs_dir: Path, name: str) -> Evaluation:
 
 
 def find_stored(runs_dir: Path, name: str) -> Run:
-    """The run or the evaluation called `name`; ValueError with the names of runs where there is
-    neither."""
-    try:
-        return find_evaluation(runs_dir, name)
-    except ValueError:
-        return find_run(runs_dir, name)
+    """The run or the evaluation called `name`; ValueError with the names there are."""
+    path = runs_dir / check_name(name)
+    if not path.is_symlink():
+        if (path / SETTINGS).is_file():
+            return Evaluation(path)
+        if (path / "config.yaml").is_file():
+            return Run(path)
+    known = [*list_runs(runs_dir), *list_evaluations(runs_dir)]
+    names = ", ".join(one.name for one in known) or "none yet"
+    raise ValueError(f"{name}: no such run or evaluation in {runs_dir} (there: {names})")
 
 
 def same_evaluation(

@@ -382,6 +382,15 @@ def test_a_runs_own_splits_and_rows_say_nothing_of_another_file(tmp_path: Path) 
     assert asked.notes[0].startswith(f"{known} of the 6 questions are among those")
 
 
+def test_a_file_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "asked.jsonl").write_text(json.dumps({"question": "1+1=", "answer": "2"}))
+    monkeypatch.chdir(tmp_path)
+    wish = Wish(task="file", data="asked.jsonl", max_new_tokens=8)
+    evaluation = evaluate_model(tmp_path / "runs", "bundled:tiny", wish, silent)
+    assert evaluation.settings().data.path == str(tmp_path / "asked.jsonl")
+    assert data_for(None, "gsm8k", "hub:a/b").path == "hub:a/b"
+
+
 def test_a_generator_gives_every_model_the_same_problems() -> None:
     few = RunConfig.model_validate({"evaluation": {"num_problems": 40}})
     many = RunConfig.model_validate({"evaluation": {"num_problems": 4000}})
@@ -538,6 +547,9 @@ def test_evaluations_are_listed_stopped_and_deleted_as_runs_are(
     assert "30/30" in runner.invoke(app, ["evaluations", *given]).stdout
     stopped = runner.invoke(app, ["stop", "mine", *given])
     assert "mine: is completed; there is nothing to stop" in str(stopped.exception)
+    lost = runner.invoke(app, ["delete", "nothing", "--yes", *given])
+    assert "no such run or evaluation in" in str(lost.exception)
+    assert "(there: broken, mine)" in str(lost.exception)
     assert runner.invoke(app, ["delete", "mine", "--yes", *given]).exit_code == 0
     assert not (tmp_path / "mine").exists() and done.path.exists()
 

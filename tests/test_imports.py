@@ -79,7 +79,7 @@ LIGHT = {
     "group_reader": {"advantages", "reader"},
     "follow": {"reader"},
     "evaluations": {"config", "runs", "sections"},
-    "evaluation_data": {"config", "recipe", "records", "tasks"},
+    "evaluation_data": {"config", "data_config", "recipe", "records", "tasks"},
     "evaluation_store": {"group_reader", "judge", "records", "store"},
     "evaluation_report": {"estimates", "evaluation_store", "evaluations", "intervals"},
     "evaluation_files": {"evaluation_report", "evaluation_store"},
