@@ -173,12 +173,14 @@ def evaluations(runs_dir: RunsDir = RUNS, as_json: AsJson = False) -> None:
     elif found:
         longest = max(len(row["name"]) for row in found)
         name = Column("evaluation", no_wrap=True, min_width=longest)  # what other commands ask for
-        table = Table(name, "model", "task", "solved", "problems", "status", box=None)
+        table = Table(name, "solved, %", "problems", "status", box=None)
         for row in found:
             greedy = row["greedy"]
-            solved = _share(greedy["accuracy"], greedy["interval"]) if greedy["num"] else ""
+            low, high = (100 * bound for bound in greedy["interval"])
+            share = f"{100 * greedy['accuracy']:.1f}" if greedy["num"] else ""
+            solved = f"{share} ({low:.1f} to {high:.1f})" if share else ""
             done = f"{row['num_done']:,}/{row['num_problems']:,}"
-            table.add_row(row["name"], row["model"], row["task"], solved, done, row["status"])
+            table.add_row(row["name"], solved, done, row["status"])
         console.print(table)
     else:
         console.print(f"no evaluations in {runs_dir}; `grpo-studio evaluate RUN` makes one")
