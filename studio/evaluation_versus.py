@@ -12,8 +12,8 @@ from grpo_core.evaluation_report import Answered
 from studio import widgets
 from studio.evaluation_view import Known, label, problems_of
 
-MAX_PAIRS = 1000
-"""Problems of one list that the page is given."""
+MAX_PAIRS = 200
+"""Problems of one list that the page is given; it says how many there are."""
 
 
 def comparable(one: Known, known: Sequence[Known]) -> list[Known]:
@@ -99,6 +99,7 @@ def pairs(first: Known, second: Known, both: Paired) -> dict[str, Any]:
             {
                 "label": title,
                 "empty": empty,
+                "num": len(found),
                 "rows": [_pair(pair, places) for pair in found[:MAX_PAIRS]],
             }
             for title, found, empty in lists

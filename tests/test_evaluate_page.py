@@ -23,7 +23,14 @@ from grpo_core.evaluations import list_evaluations
 from grpo_core.intervals import wilson
 from grpo_core.launch import start
 from grpo_core.runs import Command
-from studio import data, evaluation_curve, evaluation_jobs, evaluation_tables, evaluation_view
+from studio import (
+    data,
+    evaluation_curve,
+    evaluation_jobs,
+    evaluation_tables,
+    evaluation_versus,
+    evaluation_view,
+)
 from studio.evaluation_jobs import Question
 from studio.evaluation_view import Known
 
@@ -125,6 +132,17 @@ def test_two_evaluations_are_compared_problem_by_problem(shown: Path) -> None:
             "SELECT id FROM groups WHERE step = ? ORDER BY id", (row["batches"][0],)
         ).fetchall()
     assert members[row["places"][0] - 1][0] == row["groups"][0], "a link opens this problem"
+
+
+def test_a_long_list_is_cut_and_its_number_is_not(
+    shown: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = payload(open_page(evaluation=END, against=START), "lists")["lists"]
+    monkeypatch.setattr(evaluation_versus, "MAX_PAIRS", 1)
+    cut = payload(open_page(evaluation=END, against=START), "lists")["lists"]
+    assert [one["num"] for one in cut] == [len(one["rows"]) for one in whole]
+    assert [one["rows"] for one in cut] == [one["rows"][:1] for one in whole]
+    assert max(one["num"] for one in cut) > 1
 
 
 def test_the_other_way_round_what_was_gained_is_lost(shown: Path) -> None:

@@ -30,7 +30,6 @@ a { color: var(--st-link-color); }
 .moreline { padding: 8px 14px; font-size: 12.5px; color: var(--faint); border-top: 1px solid var(--line); }
 @media (max-width: 800px) { .both { grid-template-columns: 1fr; } .open { padding-left: 14px; } }
 `;
-const SHOWN = 200;
 const instances = new WeakMap();
 
 export default function (component) {
@@ -60,13 +59,13 @@ class Pairs {
 
   draw() {
     const { lists } = this.component.data;
-    this.tabs.replaceChildren(...lists.map(({ label, rows }, index) => el("button", {
+    this.tabs.replaceChildren(...lists.map(({ label, num }, index) => el("button", {
       role: "tab", "aria-selected": String(index === this.tab), onclick: () => { this.tab = index; this.draw(); },
-    }, `${label} · ${rows.length.toLocaleString("en-US")}`)));
-    const { rows, empty } = lists[this.tab];
-    this.list.replaceChildren(...rows.slice(0, SHOWN).map((row) => this.item(row)));
+    }, `${label} · ${num.toLocaleString("en-US")}`)));
+    const { rows, num, empty } = lists[this.tab];
+    this.list.replaceChildren(...rows.map((row) => this.item(row)));
     if (!rows.length) this.list.append(el("div", { className: "empty" }, empty));
-    if (rows.length > SHOWN) this.list.append(el("div", { className: "moreline" }, `The first ${SHOWN} of ${rows.length.toLocaleString("en-US")}; the files hold all.`));
+    if (num > rows.length) this.list.append(el("div", { className: "moreline" }, `The first ${rows.length} of ${num.toLocaleString("en-US")}; the files hold all.`));
   }
 
   item(row) {
