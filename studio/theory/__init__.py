@@ -1,0 +1,1 @@
+"""Experiments that can be worked out exactly, one for each question about GRPO. NumPy only."""
