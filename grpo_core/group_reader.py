@@ -160,3 +160,39 @@ class GroupReader(RunReader):
             if rows:
                 return rows[0]
         return None
+
+    # --- for statistics over many groups --------------------------------------------------------
+
+    def group_counts(self) -> list[tuple[int, int]]:
+        """Each step that has groups, and how many, by step. Reads an index alone."""
+        rows = self._db.execute("SELECT step, count(*) FROM groups GROUP BY step ORDER BY step")
+        return [(step, num) for step, num in rows]
+
+    def outcomes(self, step: int, most: int) -> list[tuple[Any, ...]]:
+        """Completions of a step's first `most` groups in sampling order, without their texts:
+        group id, problem id, reward, whether it is right, tokens, advantage."""
+        rows = self._db.execute(
+            "SELECT g.id, g.problem_id, r.reward, r.correct, r.num_tokens, r.advantage"
+            " FROM (SELECT id, problem_id FROM groups WHERE step = ? ORDER BY id LIMIT ?) g"
+            " JOIN rollouts r ON r.group_id = g.id ORDER BY g.id, r.idx",
+            (step, most),
+        )
+        return [tuple(row) for row in rows]
+
+    def step_blobs(self, step: int, most_bytes: int) -> list[tuple[int, bytes]]:
+        """The group id and the packed numbers (see `traces.py`) of completions of a step that kept
+        their tokens: whole groups up to `most_bytes` in all, but one group at least."""
+        found: list[tuple[int, bytes]] = []
+        total = whole = 0
+        for group_id, blob in self._db.execute(
+            "SELECT g.id, t.blob FROM groups g JOIN rollouts r ON r.group_id = g.id"
+            " JOIN tokens t ON t.rollout_id = r.id WHERE g.step = ? ORDER BY g.id, r.id",
+            (step,),
+        ):
+            if found and found[-1][0] != group_id:
+                whole = len(found)
+            total += len(blob)
+            if total > most_bytes and whole:
+                return found[:whole]
+            found.append((group_id, blob))
+        return found

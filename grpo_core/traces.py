@@ -105,6 +105,13 @@ def channels_of(blob: bytes) -> dict[str, NDArray[np.float32]]:
     return found
 
 
+def first_pass_of(blob: bytes) -> dict[str, NDArray[np.float32]]:
+    """The channels of a packed trace, `(T,)` each, as the first pass of the update used them: with
+    the policy that sampled. Raises ValueError."""
+    _, values = _parts(blob)
+    return dict(zip(_FIRST, values, strict=False))
+
+
 def _parts(blob: bytes) -> tuple[dict[str, list], NDArray[np.float32]]:
     """The header, and all channels as one table with a row each."""
     try:
