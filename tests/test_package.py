@@ -42,6 +42,8 @@ def test_the_wheel_is_small_and_complete(installed):
     assert "grpo_core/assets/tiny/model.safetensors" in names
     assert "grpo_core/assets/recipes/bundled.yaml" in names
     assert "grpo_core/assets/rewards/accuracy.py" in names
+    assert "grpo_core/assets/studies/pair.json" in names
+    assert "studio/theory/texts/pt/gradient.md" in names
     assert not [name for name in names if "node_modules" in name or name.startswith("tests")]
     size = sum(path.stat().st_size for path in installed.rglob("*") if path.is_file())
     assert size < 15_000_000
