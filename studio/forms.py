@@ -39,6 +39,8 @@ _LEFT_OPEN = (
 """Knobs that something else fills in where the recipe leaves them open."""
 _LONG = ("data.prompt_template", "data.system_prompt")
 """Text of several lines."""
+MARKED = "new_knob"
+"""Session key: the knob that a link led to; its place is marked."""
 _SPELLED = {"kl": "KL", "sapo": "SAPO", "gae": "GAE", "lora": "LoRA"}
 
 
@@ -115,6 +117,18 @@ class Knob:
         return ": " + " and ".join(f"{sign} {value:g}" for sign, value in found) if found else ""
 
 
+def tab_of(key: str) -> str | None:
+    """The tab with a knob; None where there is no such knob."""
+    section, _, name = key.partition(".")
+    if section == "rewards" and not name:
+        return "Rewards"
+    tab = next((tab for tab, sections in SECTIONS.items() if section in sections), None)
+    inner = section_of(RunConfig.model_fields[section]) if tab else None
+    first = name.partition(".")[0]
+    is_there = first in inner.model_fields if inner is not None else not name
+    return tab if is_there else None
+
+
 def knobs(config: RunConfig, recipe: dict[str, Any], tab: str) -> list[Knob]:
     """The knobs of one tab, with the values of `config` (parsed from `recipe`)."""
     found = []
@@ -183,7 +197,7 @@ def draw(
     `open_value`: what the knob comes to where it is left open, and `whose` word that is.
     `options`: texts to choose from, beside any that is typed.
     """
-    with st.container(gap="xxsmall"):
+    with st.container(gap="xxsmall", border=st.session_state.get(MARKED) == knob.key):
         if options is None:
             value = _draw_widget(knob, f"{prefix}/{knob.key}", open_value, whose)
         else:

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from pathlib import Path
 from grpo_core.runs import Run, check_name, find_run, free_name, write_atomically
 
 TRAINER = [sys.executable, "-m", "grpo_core.cli"]
+STUDY = [sys.executable, "-m", "studio.theory.race_study"]
 START_TIMEOUT_S = 60.0
 Process = subprocess.Popen[bytes]
 _REQUEST = re.compile(r"[0-9a-f]{8,64}")
@@ -150,11 +152,23 @@ def console(run: Run, num_lines: int = 40) -> str:
     return ""
 
 
-def spawn(arguments: list[str], log: Path) -> Process:
-    """`grpo-studio` with these arguments, in a session of its own; what it prints goes to `log`."""
+def study(folder: Path) -> Process:
+    """The long comparison of the Theory page, in a process of its own that writes to `folder`."""
+    return spawn([str(folder)], folder / "console.txt", STUDY)
+
+
+def end(pid: int) -> None:
+    """Ask a process that another server began to end; nothing where it is gone already."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGTERM)
+
+
+def spawn(arguments: list[str], log: Path, program: list[str] | None = None) -> Process:
+    """`grpo-studio`, or another program, with these arguments in a session of its own; what it
+    prints goes to `log`."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*TRAINER, *arguments],
+            [*(program or TRAINER), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -66,6 +66,13 @@ page = st.navigation(
             url_path="compare",
             help="Algorithms side by side: by step, by time and by memory, with bands over seeds.",
         ),
+        st.Page(
+            FOLDER / "app_pages/theory.py",
+            title="Theory",
+            icon=":material/function:",
+            url_path="theory",
+            help="Every question about GRPO, answered by an experiment that you can turn.",
+        ),
     ],
     position="top",
 )

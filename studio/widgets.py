@@ -22,6 +22,7 @@ INSPECTOR_PAGE = "app_pages/inspector.py"
 LAB_PAGE = "app_pages/reward_lab.py"
 COMPARE_PAGE = "app_pages/compare.py"
 EVALUATE_PAGE = "app_pages/evaluate.py"
+THEORY_PAGE = "app_pages/theory.py"
 
 MAX_TEXT = 20_000
 """Characters of one text on a page."""

@@ -142,6 +142,20 @@ def test_the_studio_imports_only_the_light_side():
         assert own(names) <= set(LIGHT), path
 
 
+def test_experiments_know_numpy_and_the_advantages_alone():
+    """They run in the page's process at every move of a slider, and elsewhere without a page."""
+    allowed = {"numpy", "plotly", "yaml", "studio", "grpo_core", *sys.stdlib_module_names}
+    for path in (ROOT / "studio" / "theory").rglob("*.py"):
+        names = imports(path, everywhere=True)
+        assert {name.split(".")[0] for name in names} <= allowed, path.name
+        files = {"runs", "__version__"} if path.name == "race_study.py" else set()
+        assert own(names) - {""} <= {"advantages", "objective", "terms", *files}, path.name
+        others = {name for name in names if name.startswith("studio.")}
+        assert all(
+            name.startswith(("studio.theory", "studio.theme", "studio.digits")) for name in others
+        ), path.name
+
+
 def run(code: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True

@@ -204,6 +204,7 @@ def test_a_group_has_signal_where_it_has_an_advantage(empty: Path) -> None:
     assert groups.read(other, lambda r: groups.step_view(r, other, 1), None)["still_pulls"]
 
 
+@pytest.mark.slow
 def test_very_long_texts_are_cut_for_the_page(client: TestClient, recorded: Run) -> None:
     change(recorded, "UPDATE rollouts SET text = ?", "x" * 100_000)
     first = ask(client, "step/3")["groups"][0]

@@ -189,6 +189,7 @@ def test_the_correction_scales_the_gradient_of_each_token(random_model):
     assert 0 < weights.min() < weights.max() <= 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["shared", "own"])
 def test_the_critic_learns_what_the_completions_are_worth(random_model, kind):
     critic = {"model": kind, "learning_rate": 0.02, "value_clip": None}

@@ -86,12 +86,23 @@ def _reward(row: dict[str, Any]) -> dict[str, Any]:
     return {key: filled[key] for key in REWARD_KEYS if key in filled}
 
 
+def marked_tab() -> str | None:
+    """The tab of the knob that the address names (`?knob=rollout.group_size`), with a word on it;
+    None where it names none."""
+    wanted = st.query_params.get("knob", "")
+    tab = forms.tab_of(wanted)
+    st.session_state[forms.MARKED] = wanted if tab else None
+    if tab:
+        st.caption(f"`{wanted}` is on the tab {tab}, outlined below where it applies.")
+    return tab
+
+
 def form(config: RunConfig, recipe: dict[str, Any], word: str, path: Path) -> list[str]:
     """Draw the form; returns what differs from the recipe."""
     prefix = f"new/{word}"
     names = list(forms.SECTIONS)
     titles = [*names[:2], "Rewards", *names[2:]]
-    places = dict(zip(titles, st.tabs(titles), strict=True))
+    places = dict(zip(titles, st.tabs(titles, default=marked_tab()), strict=True))
     overrides: list[str] = []
     for tab in names:
         with places[tab]:

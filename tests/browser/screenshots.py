@@ -1,4 +1,4 @@
-"""Pictures of the seven pages, light and dark, of a folder of runs: for the README.
+"""Pictures of the eight pages, light and dark, of a folder of runs: for the README.
 
 python tests/browser/screenshots.py RUNS_DIR RUN STEP [TARGET]
 """
@@ -54,6 +54,10 @@ def pages(run: str, step: str) -> dict[str, dict[str, Any]]:
         page.get_by_text("completions scored").wait_for()
         page.mouse.move(0, 0)
 
+    def show_experiment(page: Any) -> None:
+        badge = page.get_by_text("Rule:").first
+        badge.evaluate("element => element.scrollIntoView({block: 'end'})")
+
     return {
         "runs": {"path": "", "ready": "button.name"},
         "new_run": {"path": "new", "ready": "text=Start the run"},
@@ -69,6 +73,11 @@ def pages(run: str, step: str) -> dict[str, dict[str, Any]]:
         },
         "evaluate": {"path": "evaluate", "ready": "[role=tab][aria-selected=true]"},
         "compare": {"path": "compare", "ready": "[aria-label=Curves] .u-over"},
+        "theory": {
+            "path": "theory?card=group_size",
+            "ready": ".js-plotly-plot .main-svg",
+            "then": show_experiment,
+        },
     }
 
 

@@ -101,6 +101,7 @@ def test_compare_draws_bands_and_keeps_its_place(tab: Tab, studio: Studio) -> No
     assert tab.foreign == [] and [error for error in tab.errors if "404" not in error] == []
 
 
+@pytest.mark.slow
 def test_editor_types_marks_and_runs(tab: Tab) -> None:
     tab.go("lab?run=recorded&step=7")
     editor = tab.page.locator(".cm-content")

@@ -55,6 +55,7 @@ def right(path: Path) -> dict[str, bool]:
     return {question: bool(correct) for question, correct in rows}
 
 
+@pytest.mark.slow
 def test_what_was_gained_stands_side_by_side_and_leads_to_the_inspector(tab: Tab) -> None:
     long, short = (one.db_path for one in list_evaluations(tab.studio.runs_dir))
     page = tab.page
@@ -82,6 +83,7 @@ def test_what_was_gained_stands_side_by_side_and_leads_to_the_inspector(tab: Tab
     assert [error for error in tab.errors if "404" not in error] == []
 
 
+@pytest.mark.slow
 def test_hostile_questions_are_only_text(tab: Tab) -> None:
     tab.go("evaluate")
     tab.page.get_by_role("tab", name="Neither solves").click()

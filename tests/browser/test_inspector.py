@@ -44,6 +44,7 @@ def address(tab: Tab) -> dict[str, str]:
     return dict(re.findall(r"[?&]([a-z]+)=([^&]*)", tab.page.evaluate("location.search")))
 
 
+@pytest.mark.slow
 def test_the_keyboard_leads_everywhere_and_the_address_follows(tab: Tab) -> None:
     page = opened(tab, "run=recorded&step=37")
     press = page.keyboard.press
@@ -312,6 +313,7 @@ def evaluated(studio: Studio, name: str, samples: int) -> Evaluation:
     return evaluate_model(studio.runs_dir, "bundled:tiny", wish, lambda *_: None)
 
 
+@pytest.mark.slow
 def test_an_evaluation_opens_as_a_run_does(tab: Tab, studio: Studio) -> None:
     evaluation = evaluated(studio, "asked", 3)
     stored = answered(evaluation.db_path)

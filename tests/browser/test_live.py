@@ -64,7 +64,8 @@ def calm(tab: Tab) -> None:
     assert tab.foreign == [] and [error for error in tab.errors if "404" not in error] == []
 
 
-@pytest.mark.parametrize("ticks", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ticks", [2, 10])
 def test_zoom_stays_over_ticks_and_a_click_opens_the_step(
     tab: Tab, studio: Studio, ticks: int
 ) -> None:
@@ -117,6 +118,7 @@ def test_curves_forget_what_a_resume_undid(tab: Tab, studio: Studio) -> None:
     card(tab, "Reward parts").wait_for(state="detached")
 
 
+@pytest.mark.slow
 def test_charts_of_a_critic_appear_with_its_numbers(tab: Tab, studio: Studio) -> None:
     record_comparison(studio.runs_dir, seeds=1, until=10)
     watch(tab, "ppo-0", 10)
@@ -132,6 +134,7 @@ def test_charts_of_a_critic_appear_with_its_numbers(tab: Tab, studio: Studio) ->
     calm(tab)
 
 
+@pytest.mark.slow
 def test_one_pointer_moves_over_all_charts(tab: Tab, studio: Studio) -> None:
     watch(tab, "recorded", 40)
     with RunReader(studio.runs_dir / "recorded" / "run.db") as reader:
