@@ -109,6 +109,7 @@ def here(arms: str, x: str, y: str) -> None:
         st.session_state["pair_busy"] = busy
         st.rerun()
     progress(planned)
+    widgets.show_problem()
     if problem := series.problem(folder):
         widgets.problem(widgets.cut(problem), "The series ended early")
     buttons(planned, busy, "ppo-own" in ARMS[arms])

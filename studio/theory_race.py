@@ -42,9 +42,9 @@ def show() -> None:
     """The part beneath the card."""
     st.markdown("#### The full comparison")
     st.markdown(
-        "Seven kinds of prompts, six estimators, step sizes and critic rates tuned for each on "
-        "eight seeds, then frozen and run on 24 new ones. It takes some minutes of one core in the "
-        "background, and goes on where it was ended."
+        "Seven kinds of prompts, six estimators and no baseline, step sizes and critic rates tuned "
+        "for each on eight seeds, then frozen and run on 24 new ones. It takes some minutes of one "
+        "core in the background, and goes on where it was ended."
     )
     busy = is_busy()
     st.session_state[BUSY] = busy
@@ -77,6 +77,7 @@ def _progress(is_finished: bool) -> None:
     if busy != st.session_state.get(BUSY):
         # how often this part is drawn is decided where the whole page is
         st.rerun()
+    widgets.show_problem()
     process = _processes.get(folder())
     if process is not None and process.poll() not in (None, 0, -15):
         said = jobs.said(folder() / "console.txt")

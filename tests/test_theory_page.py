@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from test_pages import open_page, texts
 
-from grpo_core.runs import Run
+from grpo_core.runs import Run, create_run
 from studio import forms, theory_card, theory_kept
 from studio.theory import loose, questions
 from studio.theory.deck import CARDS
@@ -164,6 +164,15 @@ def test_grpo_against_ppo_is_there_from_the_start(empty: Path) -> None:
     app.session_state["pair_source"] = "Trained here"
     app.run()
     assert not app.exception and "None of these runs is here yet." in texts(app)
+
+
+def test_a_name_that_is_taken_is_said_at_once(empty: Path) -> None:
+    create_run(empty, "pair-grpo-0", "num_steps: 3\n")
+    app = theory(topic="ppo")
+    app.session_state["pair_source"] = "Trained here"
+    app.run()
+    app.button(key="pair_begin").click().run()
+    assert "pair-grpo-0: a run of this name exists and has other settings" in texts(app)
 
 
 def test_a_run_of_ones_own(recorded: Run) -> None:
