@@ -7,7 +7,6 @@ of their tokens, `MAX_BYTES` in all.
 
 from __future__ import annotations
 
-import math
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,17 +16,19 @@ import numpy as np
 
 from grpo_core.advantages import TOLERANCE
 from grpo_core.config import RunConfig
-from grpo_core.evaluations import Evaluation
+from grpo_core.evaluations import SETTINGS, Evaluation
 from grpo_core.group_reader import GroupReader
 from grpo_core.runs import Run
 from grpo_core.traces import first_pass_of
 from studio import data, formula
 from studio.theory.in_run import comparisons
-from studio.theory.in_run_data import Comparison, StepPush, Stored, StoredGroup
+from studio.theory.in_run_data import LARGE, Comparison, StepPush, Stored, StoredGroup
 from studio.theory.in_run_entropy import push_of
 
 MAX_GROUPS = 2000
 MAX_COMPLETIONS = 64_000
+MAX_SIZE = 1024
+"""Completions of a group that count."""
 PER_STEP = 10
 """Groups of a step that are read, at least, before other steps are left out."""
 MAX_TRACED = 200
@@ -53,27 +54,50 @@ def view(run: Run) -> list[Comparison]:
 
 def look(run: Run) -> Looked:
     """Read the run and compare. Never raises for what a run folder may hold."""
-    if isinstance(run, Evaluation):
+    if isinstance(run, Evaluation) or (run.path / SETTINGS).is_file():
         return Looked(problem="An evaluation samples and trains nothing; choose a run.")
     try:
         with GroupReader(run.db_path) as reader:
-            counts = reader.group_counts()
-            if not counts:
+            found = reader.group_counts()
+            if not found:
                 return Looked(problem="This run has not stored any completions yet.")
+            counts = [(step, num) for step, num in found if _is_step(step)]
+            if not counts:
+                return Looked(problem="The steps of this run's groups are no numbers of steps.")
             config = data.config_of(run)
             stored = _stored(reader, config, counts)
             about = _about(stored, counts)
-            # numbers of a damaged database may be of any size
-            with np.errstate(all="ignore"):
-                compared = comparisons(stored)
+            compared = comparisons(stored)
     except FileNotFoundError:
         return Looked(problem="This run has no database yet: nothing has been recorded.")
-    except (OSError, sqlite3.Error, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (OSError, sqlite3.Error, ValueError, LookupError, TypeError, ArithmeticError) as error:
         said = data.unreadable(error, run)
         return Looked(problem=said or "This run has not stored any completions yet.")
     if config is None:
         about += " Its recipe cannot be read: advantages are taken for those of the default one."
     return Looked(compared, about)
+
+
+# --- what a stored value may be ------------------------------------------------------------------
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number of a sensible size: a column may hold any type."""
+    return isinstance(value, int | float) and abs(value) <= LARGE
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= LARGE
+
+
+def _series(reader: GroupReader, name: str) -> dict[int, float]:
+    return {k: float(v) for k, v in reader.series(name) if _is_step(k) and _is_number(v)}
+
+
+def _is_sound(reward: object, right: object, length: object, advantage: object) -> bool:
+    """Whether a completion with a reward has numbers that can be used; it may have no advantage."""
+    numbers = (reward, right, length, 0 if advantage is None else advantage)
+    return all(map(_is_number, numbers)) and isinstance(length, int) and length >= 0
 
 
 # --- groups --------------------------------------------------------------------------------------
@@ -84,11 +108,12 @@ def _stored(reader: GroupReader, config: RunConfig | None, counts: list[tuple[in
     most = min(MAX_GROUPS, max(1, MAX_COMPLETIONS // config.rollout.group_size))
     usual = int(np.median([num for _, num in counts]))
     steps = evenly([step for step, _ in counts], max(1, most // min(usual, PER_STEP)))
-    groups = [group for step in steps for group in _groups(reader, step, most // len(steps))]
+    read = [_groups(reader, step, most // len(steps)) for step in steps]
+    groups = [group for members, _ in read for group in members]
     algorithm = config.algorithm
     is_shaped = formula.is_shaped(config)
     is_shaped |= algorithm.multi_objective_aggregation == "normalize_then_sum"
-    entropy = dict(reader.series("train/entropy"))
+    entropy = _series(reader, "train/entropy")
     return Stored(
         groups,
         algorithm.advantage or "zscore",
@@ -96,7 +121,8 @@ def _stored(reader: GroupReader, config: RunConfig | None, counts: list[tuple[in
         bool(algorithm.resample_rounds),
         _pushes(reader, dict(counts), groups, entropy),
         entropy,
-        dict(reader.series("train/learning_rate")),
+        _series(reader, "train/learning_rate"),
+        sum(odd for _, odd in read),
     )
 
 
@@ -107,16 +133,22 @@ def evenly(values: list[int], most: int) -> list[int]:
     return [values[i] for i in np.linspace(0, len(values) - 1, most).round().astype(int)]
 
 
-def _groups(reader: GroupReader, step: int, most: int) -> list[StoredGroup]:
-    """A step's first groups; completions whose reward is none, or no number, are left out."""
+def _groups(reader: GroupReader, step: int, most: int) -> tuple[list[StoredGroup], int]:
+    """A step's first groups, and how many completions were left out for unusable numbers; those
+    without a reward are left out too."""
     found: dict[int, list[tuple[Any, ...]]] = {}
     problems: dict[int, str] = {}
-    for group_id, problem, reward, *rest in reader.outcomes(step, most):
-        problems[group_id] = problem
+    odd = 0
+    for group_id, problem, *row in reader.outcomes(step, most):
+        problems[group_id] = str(problem)
         kept = found.setdefault(group_id, [])
-        if reward is not None and math.isfinite(reward):
-            kept.append((reward, *rest))
-    return [_group(step, problems[group_id], rows) for group_id, rows in found.items()]
+        if row[0] is None:
+            continue
+        if not _is_sound(*row):
+            odd += 1
+        elif len(kept) < MAX_SIZE:
+            kept.append(tuple(row))
+    return [_group(step, problems[group_id], rows) for group_id, rows in found.items()], odd
 
 
 def _group(step: int, problem: str, rows: list[tuple[Any, ...]]) -> StoredGroup:
@@ -130,11 +162,15 @@ def _about(stored: Stored, counts: list[tuple[int, int]]) -> str:
     steps = sorted({group.step for group in stored.groups})
     rewarded = sum(group.size for group in stored.groups)
     which = f"all {num:,} groups" if num == total else f"{num:,} of {total:,} groups, evenly"
-    return (
+    said = (
         f"Read were {which} over {len(steps):,} of {len(counts):,} steps ({counts[0][0]} to "
         f"{counts[-1][0]}): {rewarded:,} completions with a reward, and the tokens that were kept "
         f"in {len(stored.pushes):,} steps."
     )
+    if stored.num_odd:
+        which = "1 completion" if stored.num_odd == 1 else f"{stored.num_odd:,} completions"
+        said += f" Left out: {which} with stored numbers that make no sense."
+    return said
 
 
 # --- tokens --------------------------------------------------------------------------------------
@@ -165,9 +201,12 @@ def _has_signal(group: StoredGroup) -> bool:
 
 
 def _push(reader: GroupReader, step: int, signal: float, most_bytes: int) -> StepPush | None:
-    """None where no tokens were kept. `signal`: groups of the step with an advantage."""
+    """None where no tokens were kept that can be read. `signal`: groups of the step with an
+    advantage."""
     traced = []
     for group, blob in reader.step_blobs(step, most_bytes):
+        if not isinstance(blob, bytes):
+            continue
         try:
             traced.append((group, first_pass_of(blob)))
         except ValueError:  # opening this completion says so

@@ -7,12 +7,12 @@ import hashlib
 import itertools
 import math
 import os
+import re
 import sqlite3
 import warnings
 
 import numpy as np
 import pytest
-from browser.recorded import record_run
 from scipy import stats
 
 from grpo_core import advantages
@@ -36,7 +36,7 @@ from studio.theory import (
     in_run_rates,
     in_run_variance,
 )
-from studio.theory.in_run_data import StepPush, Stored, StoredGroup, successes_of, usual_size
+from studio.theory.in_run_data import StepPush, Stored, StoredGroup, successes_of, told, usual_size
 from studio.theory.plots import Palette
 
 
@@ -422,7 +422,7 @@ def test_ranks_and_correlations_are_scipys():
 
 def test_the_push_is_the_covariance_inside_a_context_and_foretells_the_entropy():
     """All actions of one softmax with their probabilities as weights: exact, and to first order
-    what a natural and a plain step make of the entropy."""
+    what a natural step makes of the entropy."""
     logits, A = np.array([0.3, -1.0, 0.8, 0.0]), np.array([1.0, -0.5, 0.2, -2.0])
 
     def look(z):
@@ -433,9 +433,8 @@ def test_the_push_is_the_covariance_inside_a_context_and_foretells_the_entropy()
     push = in_run_entropy.push_of(1, logp, np.full(4, H), A, pi, 1.0)
     covariance = pi @ (logp * A) - (pi @ logp) * (pi @ A)
     assert push.natural == pytest.approx(covariance) and push.num_tokens == 4
-    for moved, predicted in ((A, push.natural), (pi * A, push.plain)):
-        change = look(logits + 1e-5 * moved)[2] - H
-        assert change == pytest.approx(-1e-5 * predicted, rel=1e-3)
+    change = look(logits + 1e-5 * A)[2] - H
+    assert change == pytest.approx(-1e-5 * push.natural, rel=1e-3)
     with_hole = np.array([np.nan, *logp[1:]])
     assert in_run_entropy.push_of(1, with_hole, np.full(4, H), A, pi, 2.0).num_tokens == 3
 
@@ -476,7 +475,7 @@ def test_a_policy_that_obeys_the_law_agrees_with_it_and_its_mirror_image_disagre
     assert comparison.verdict.kind == "holds"
     finite(comparison)
     mirrored = Stored(
-        [], pushes=[StepPush(p.step, -p.natural, -p.plain, 1) for p in pushes],
+        [], pushes=[StepPush(p.step, -p.natural, 1) for p in pushes],
         entropy=entropy, learning_rate=rate,
     )  # fmt: skip
     assert in_run_entropy.compare(mirrored).verdict.kind == "fails"
@@ -491,7 +490,7 @@ def test_noise_that_entropy_and_covariance_share_is_no_evidence():
     noisy = level[:200] * (1 + 0.05 * rng.normal(size=200))
     stored = Stored(
         [],
-        pushes=[StepPush(k, float(c), float(c), 9) for k, c in enumerate(noisy)],
+        pushes=[StepPush(k, float(c), 9) for k, c in enumerate(noisy)],
         entropy=dict(enumerate(level.tolist())),
     )
     found = in_run_entropy.fit_of(in_run_entropy.law_of(stored))
@@ -551,12 +550,10 @@ def rollout(reward, right=True, length=3, advantage=0.0, trace=None) -> Rollout:
     return done
 
 
-def write(folder, steps, config=None, name="run", rng_seed=15, token_groups=2) -> Run:
-    """A run of groups of 4 with prompts of two difficulties, the tokens of some groups kept."""
+def fill(writer, steps, rng_seed=15, token_groups=2) -> None:
+    """Steps of groups of 4 with prompts of two difficulties, the tokens of some groups kept."""
     rng = np.random.default_rng(rng_seed)
-    run = create_run(folder, name, to_yaml(config or RunConfig()))
-    writer = RunWriter(run.db_path)
-    for step in range(1, steps + 1):
+    for step in steps:
         groups = []
         for m in range(4):
             R = (rng.random(4) < (0.2, 0.9)[m % 2]).astype(float)
@@ -574,6 +571,13 @@ def write(folder, steps, config=None, name="run", rng_seed=15, token_groups=2) -
         metrics = {"train/entropy": 1 - 0.01 * step + 0.02 * rng.random(),
                    "train/learning_rate": 1e-3}  # fmt: skip
         writer.write_step(StepStats(step, 50, "v", metrics), groups)
+
+
+def write(folder, steps, config=None, name="run", token_groups=2) -> Run:
+    """A run of so many such steps that has ended."""
+    run = create_run(folder, name, to_yaml(config or RunConfig()))
+    writer = RunWriter(run.db_path)
+    fill(writer, range(1, steps + 1), token_groups=token_groups)
     writer.close()
     return run
 
@@ -599,6 +603,7 @@ def test_a_run_is_read_whole_without_its_texts_and_left_as_it_was(tmp_path, monk
     # prompts of two kinds are seen at once; halves of two completions are known badly
     assert found["flat"].verdict.kind == "differs" and found["variance"].verdict.kind == "open"
     assert found["variance"].rows[-1].exact == pytest.approx(found["variance"].rows[-1].found.value)
+    assert all(len(one.rows) <= 6 for one in looked.comparisons)
     for one in looked.comparisons:
         finite(one)
         assert all(row.label for row in one.rows)
@@ -623,7 +628,6 @@ def test_the_push_of_a_step_stands_for_all_its_groups_with_a_signal(tmp_path):
         (push,) = theory_run._stored(reader, RunConfig(), reader.group_counts()).pushes
     # (log pi + H) A w, times three groups with a signal of which one is stored
     assert push.natural == pytest.approx(3 * (-1 + 0.25) * 2.0 * 0.125)
-    assert push.plain == pytest.approx(push.natural * math.exp(-1))
 
 
 def test_completions_without_a_reward_are_left_out_and_groups_may_differ_in_size(tmp_path):
@@ -711,6 +715,9 @@ def test_damage_inside_a_database_is_said_or_left_out(tmp_path):
     assert "recipe cannot be read" in theory_run.look(run).about
     with sqlite3.connect(run.db_path) as db:
         db.execute("UPDATE rollouts SET reward = 'much' WHERE id = 5")
+    assert "Left out: 1 completion " in theory_run.look(run).about
+    with sqlite3.connect(run.db_path) as db:
+        db.execute("UPDATE tokens SET blob = 7")
     assert "cannot be read" in theory_run.look(run).problem
     with sqlite3.connect(run.db_path) as db:
         db.execute("DROP TABLE rollouts")
@@ -729,29 +736,156 @@ def test_the_first_pass_of_a_trace_is_what_was_sampled():
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "about"),
     [
-        "UPDATE groups SET step = 1e308",
-        "UPDATE groups SET step = 'abc' WHERE id % 2",
-        "UPDATE groups SET step = x'00ff' WHERE id % 3 = 0",
-        "UPDATE rollouts SET num_tokens = 9e999",
-        "UPDATE rollouts SET num_tokens = 'abc'",
-        "UPDATE rollouts SET reward = 1e308 WHERE id % 2",
-        "UPDATE rollouts SET advantage = 9e999",
-        "UPDATE metrics SET value = 'abc'",
-        "UPDATE metrics SET value = x'00ff'",
+        ("UPDATE rollouts SET num_tokens = 9e999 WHERE id % 2", "Left out: 48 completions"),
+        ("UPDATE rollouts SET num_tokens = -9e999 WHERE id <= 3", "Left out: 3 completions"),
+        ("UPDATE rollouts SET num_tokens = 'abc' WHERE id % 2", "Left out: 48 completions"),
+        ("UPDATE rollouts SET num_tokens = 2.5 WHERE id <= 3", "Left out: 3 completions"),
+        ("UPDATE rollouts SET num_tokens = 1e308", "Left out: 96 completions"),
+        ("UPDATE rollouts SET num_tokens = 1 << 62", "Left out: 96 completions"),
+        ("UPDATE rollouts SET reward = 1e308 WHERE id % 2", "Left out: 48 completions"),
+        ("UPDATE rollouts SET reward = x'00ff' WHERE id = 1", "Left out: 1 completion "),
+        ("UPDATE rollouts SET advantage = 9e999", "Left out: 96 completions"),
+        ("UPDATE rollouts SET advantage = -1e308 WHERE id <= 8", "Left out: 8 completions"),
+        ("UPDATE rollouts SET correct = 'yes' WHERE id <= 8", "Left out: 8 completions"),
+        ("UPDATE rollouts SET reward = 1e12 WHERE id % 2", "over 6 of 6 steps"),
+        ("UPDATE rollouts SET advantage = -1e12 * (id % 3)", "over 6 of 6 steps"),
+        ("UPDATE rollouts SET num_tokens = 1000000000000 * (id % 2)", "over 6 of 6 steps"),
+        ("UPDATE rollouts SET reward = 1e-300 * id", "over 6 of 6 steps"),
+        ("UPDATE groups SET step = 'abc' WHERE step = 2", "over 5 of 5 steps (1 to 6)"),
+        ("UPDATE groups SET step = x'00ff' WHERE step = 6", "over 5 of 5 steps (1 to 5)"),
+        ("UPDATE groups SET step = -9e999 WHERE step = 1", "over 5 of 5 steps (2 to 6)"),
+        ("UPDATE groups SET problem_id = x'00ff' WHERE step = 1", "over 6 of 6 steps"),
+        ("UPDATE metrics SET value = 'abc'", "kept in 0 steps"),
+        ("UPDATE metrics SET value = x'00ff' WHERE step = 2", "kept in 3 steps"),
+        ("UPDATE metrics SET value = 1e308 * (step % 2)", "kept in 0 steps"),
+        ("UPDATE metrics SET step = 'abc'", "kept in 0 steps"),
+        ("UPDATE tokens SET blob = 'abc'", "kept in 0 steps"),
     ],
 )
-def test_damaged_numbers_give_a_sentence_or_comparisons(tmp_path, change):
-    run = record_run(tmp_path, "damaged", until=6)
+def test_what_is_no_number_of_a_sensible_size_is_left_out(tmp_path, change, about):
+    run = write(tmp_path, 6)
     with sqlite3.connect(run.db_path) as db:
         db.execute(change)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         looked = theory_run.look(run)
-    assert looked.problem or len(looked.comparisons) == 5
+        for one in looked.comparisons:
+            finite(one)
+    assert not looked.problem and len(looked.comparisons) == 5
+    assert about in looked.about
 
 
-def test_each_verdict_names_what_is_tested(tmp_path):
-    found = theory_run.look(record_run(tmp_path, "whole", until=6)).comparisons
-    assert len({each.verdict.claim for each in found}) == 5 and all(e.verdict.claim for e in found)
+@pytest.mark.parametrize("step", ["1e308", "9e999", "'abc'", "x'00ff'", "-1"])
+def test_groups_whose_steps_are_no_numbers_are_not_compared(tmp_path, step):
+    run = write(tmp_path, 2)
+    with sqlite3.connect(run.db_path) as db:
+        db.execute(f"UPDATE groups SET step = {step}")
+    assert "no numbers of steps" in theory_run.look(run).problem
+
+
+def test_tokens_of_any_size_are_left_out_of_a_push():
+    logp = np.array([-1.0, -1e30, np.inf, -1.0, -1.0])
+    ones, A = np.ones(5), np.array([2.0, 1.0, 1.0, 3e38, np.nan])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        push = in_run_entropy.push_of(1, logp, ones * 0.25, A, ones, 1.0)
+    assert push.num_tokens == 1 and push.natural == pytest.approx(-0.75 * 2)
+
+
+def test_steps_without_their_learning_rate_are_left_out():
+    pushes = [StepPush(k, 1.0, 1) for k in range(4)]
+    stored = Stored([], pushes=pushes, entropy=dict.fromkeys(range(5), 1.0), learning_rate={2: 0.1})
+    assert in_run_entropy.law_of(stored).predicted_S == pytest.approx([-0.1])
+    stored = Stored([], pushes=pushes, entropy=dict.fromkeys(range(5), 1.0))
+    assert in_run_entropy.law_of(stored).predicted_S == pytest.approx([-1.0] * 4)
+
+
+def test_a_run_is_read_while_it_is_written(tmp_path):
+    run = create_run(tmp_path, "live", to_yaml(RunConfig()))
+    writer = RunWriter(run.db_path)
+    fill(writer, range(1, 26))
+    assert run.db_path.with_name("run.db-wal").stat().st_size > 0
+    looked = theory_run.look(run)
+    assert "over 25 of 25 steps" in looked.about and len(looked.comparisons) == 5
+    other = sqlite3.connect(run.db_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # a step that is just being written does not count yet
+    other.execute("UPDATE groups SET step = step + 100")
+    assert theory_run.look(run).about == looked.about
+    other.execute("ROLLBACK")
+    other.close()
+    fill(writer, range(26, 28))  # nor does reading hold up the writer
+    assert "over 27 of 27 steps (1 to 27)" in theory_run.look(run).about
+    writer.close()
+
+
+def test_the_folder_of_an_evaluation_is_known_whatever_opens_it(tmp_path):
+    run = write(tmp_path, 2)
+    run.config_path.rename(run.path / "evaluation.yaml")
+    for opened in (Run(run.path), Evaluation(run.path)):
+        asked = theory_run.look(opened)
+        assert "trains nothing" in asked.problem and asked.comparisons == []
+
+
+# --- how it is said ------------------------------------------------------------------------------
+
+
+def test_each_verdict_names_what_is_tested():
+    for groups in ([], drawn(np.full(40, 0.4))):
+        claims = [one.verdict.claim for one in in_run.comparisons(Stored(groups))]
+        assert len(set(claims)) == 5 and all(claims)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "said"),
+    [
+        (0.5, 2, "0.50"),
+        (-0.1234, 2, "−0.12"),
+        (123.4, 2, "123"),
+        (0.0, 2, "0"),
+        (9e-05, 2, "9.0\\cdot10^{−5}"),
+        (1.5e6, 3, "1.50\\cdot10^{6}"),
+        (-math.inf, 2, "−\\infty"),
+        (math.nan, 2, "—"),
+    ],
+)
+def test_numbers_in_sentences_are_written_out(value, digits, said):
+    assert told(value, digits) == said
+
+
+def test_no_sentence_has_a_number_of_the_computers_kind(tmp_path):
+    stored = [
+        Stored(drawn(np.random.default_rng(1).beta(1, 1, 200)), "zscore"),
+        Stored([group(np.array([0, 1e-5, 0, 1e-5]) * (m % 3), step=m) for m in range(60)]),
+        Stored(drawn(np.full(300, 0.5), size=4)),
+    ]
+    for one in (one for each in stored for one in in_run.comparisons(each)):
+        text = f"{one.shows} {one.verdict.sentence}"
+        assert not re.search(r"\de[+−-]?\d|\binf\b|nan|(?<!\d)\.\d|\d%", text), text
+        assert one.apart.count(". ") <= 1 and one.apart.endswith(".")
+
+
+def test_a_line_is_fitted_only_where_there_is_a_verdict():
+    pushes, entropy, rate = trained()
+    for last, expected in ((60, True), (10, False)):
+        stored = Stored([], pushes=pushes[:last], entropy=entropy, learning_rate=rate)
+        drawing = in_run_entropy.compare(stored).draw(Palette.of("light"))
+        assert ("fitted line" in [trace.name for trace in drawing.data]) == expected
+
+
+@pytest.mark.parametrize(
+    ("most", "step", "top"), [(2.56, 1, 3), (1.0, 0.2, 1), (7.9, 2, 8), (30.1, 10, 40)]
+)
+def test_the_right_axis_counts_in_round_steps(most, step, top):
+    found = in_run_difficulty._axis(most)
+    assert found["dtick"] == pytest.approx(step) and found["range"] == pytest.approx([0, top])
+
+
+def test_only_what_is_judged_is_a_law():
+    groups = drawn(np.random.default_rng(2).beta(1, 1, 200))
+    for one in in_run.comparisons(Stored(groups, "zscore"))[:4]:
+        laws = [row for row in one.rows if row.kind == "law" and row.exact is not None]
+        assert laws and one.rows[0] in laws
+        if one.key != "difficulty":
+            assert [row.exact for row in laws] == [0.0]

@@ -17,11 +17,16 @@ PARTS = (in_run_variance, in_run_gradient, in_run_difficulty, in_run_flat, in_ru
 
 
 CLAIMS = {
-    "variance": "All completions of a group are drawn alike: its second half varies as its first.",
-    "gradient": "The variance of the gradient falls with the group as the law says.",
-    "difficulty": "Advantages follow from the prompt's solve rate alone, as independent draws do.",
-    "flat": "One solve rate for all prompts of a step explains the groups without a signal.",
-    "entropy": "Entropy changes by the covariance of log-probability and advantage.",
+    "variance": "The rewards of a group vary in its second half as in its first, so that "
+    "$\\sigma^2(1-\\frac1G)$ speaks of all its completions.",
+    "gradient": "In the direction of the length, the variance of a group's gradient falls with "
+    "$G$ as the law says.",
+    "difficulty": "The advantages of a group are as large as independent draws from its prompt's "
+    "solve rate make them.",
+    "flat": "$p^G+(1-p)^G$, with one solve rate for all prompts of a step, gives the share of "
+    "groups that are all right or all wrong.",
+    "entropy": "Steps whose covariance says that the entropy falls more are those after which it "
+    "falls more, at equal entropy before.",
 }
 """What each verdict is about."""
 

@@ -5,6 +5,7 @@ Shape letters: M groups, G completions of a group that have a reward.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ Ints = NDArray[np.int64]
 
 SEED = 20
 """Of every bootstrap: the same run gives the same numbers."""
+LARGE = 1e12
+"""Stored numbers beyond it are damage; the fourth powers of smaller ones are still finite."""
 FEW_GROUPS = 20
 """With fewer groups no law is judged: their deviation is known too badly."""
 
@@ -53,8 +56,6 @@ class StepPush:
     step: int
     natural: float
     """Covariance of log-probability and advantage."""
-    plain: float
-    """The same with the advantage times the probability."""
     num_tokens: int
 
 
@@ -74,6 +75,8 @@ class Stored:
     entropy: dict[int, float] = field(default_factory=dict)
     """`train/entropy` by step (nats a token)."""
     learning_rate: dict[int, float] = field(default_factory=dict)
+    num_odd: int = 0
+    """Completions that were left out because a stored number of theirs is none, or not finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +106,23 @@ NO_GROUPS = "Fewer than two groups have two completions with a reward."
 def undecided(sentence: str, rule: str) -> Verdict:
     """The verdict where the run cannot tell."""
     return Verdict("open", sentence, rule)
+
+
+def told(value: float, digits: int = 3) -> str:
+    """A number inside dollars: significant digits, a real minus, powers of ten written out."""
+    if not math.isfinite(value):
+        return "\\infty" if value > 0 else "−\\infty" if value < 0 else "—"
+    size = abs(value)
+    if size and not 1e-4 <= size < 1e5:
+        mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+        return f"{mantissa}\\cdot10^{{{int(power)}}}".replace("-", "−")
+    places = max(0, digits - 1 - math.floor(math.log10(size))) if size else 0
+    return f"{value:.{places}f}".replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """One digit behind the point, as text."""
+    return f"{100 * share:.1f} %".replace("-", "−")
 
 
 # --- tables of groups ----------------------------------------------------------------------------

@@ -6,13 +6,13 @@ is solved.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 
 from grpo_core.advantages import COMPARES
-from studio.digits import n
 from studio.theory import plots
 from studio.theory.card import Row
 from studio.theory.in_run_data import (
@@ -25,7 +25,9 @@ from studio.theory.in_run_data import (
     Stored,
     StoredGroup,
     Successes,
+    percent,
     successes_of,
+    told,
     undecided,
     usual_size,
 )
@@ -48,21 +50,20 @@ SAYS = (
     "\\sqrt{K(G-K)}\\,/\\,(G\\,p(1-p))$: prompts that are nearly always or nearly never solved "
     "count up to $\\sqrt{G-1}$ times as much as in the gradient of the solve rate. Without the "
     "division every prompt has the weight 1. The mean size of an advantage at a solve rate is "
-    "$2p(1-p)\\,w_G(p)$."
+    "$2p(1-p)\\,w_G(p)$, times $\\sqrt{1-\\frac1G}$ where the deviation is the sample's, as it is "
+    "stored. Here $p$ is a prompt's solve rate, $G$ the size of the group and $K$ its right ones."
 )
 RULE = (
     "Holds where the mean size of an advantage in the second half of each group is, for every "
     "number of right ones in the first half, that of independent draws from the fitted rates "
-    "(all together below 4 deviations of chi squared); cannot tell below 20 groups of 4, with "
+    "(all together below 4 deviations of chi squared); no verdict below 20 groups of 4, with "
     "filtered groups, or where all prompts are always or never solved."
 )
 APART = (
-    "The law needs rewards of two values and completions drawn by themselves. Halves that do not "
-    "follow it: completions of a group depend on each other, or the rewards of a group are not "
-    "comparable. The fitted rates are those at the moment of each group: a prompt that came up "
-    "several times has had several. The stored shares spread each group over the rates that it "
-    "may have, by the same fit: they are a picture, and the test is that of the halves. A KL or a "
-    "penalty in the reward makes advantages where the law has none."
+    "The law needs rewards of two values and completions drawn by themselves; a KL or a penalty in "
+    "the reward makes advantages where it has none. The stored shares spread each group over the "
+    "rates that it may have, by the same fit as the law: they are a picture, and the test is that "
+    "of the halves."
 )
 DRAWS = 200
 
@@ -119,9 +120,10 @@ def difficulty_of(stored: Stored) -> Difficulty | None:
 
 def _prompts(successes: Successes) -> tuple[Ints, Ints, int]:
     """Right ones and completions of each prompt over all its groups, and how many have several."""
-    names, place_M = np.unique(np.array(successes.problems), return_inverse=True)
-    right_P = np.bincount(place_M, successes.right_M, len(names)).astype(np.int64)
-    size_P = np.bincount(place_M, successes.size_M, len(names)).astype(np.int64)
+    places: dict[str, int] = {}
+    place_M = np.array([places.setdefault(name, len(places)) for name in successes.problems])
+    right_P = np.bincount(place_M, successes.right_M).astype(np.int64)
+    size_P = np.bincount(place_M, successes.size_M).astype(np.int64)
     return right_P, size_P, int((np.bincount(place_M) > 1).sum())
 
 
@@ -187,13 +189,13 @@ def verdict_of(found: Difficulty, is_filtered: bool) -> Verdict:
         return undecided(why, RULE)
     halves = found.halves
     if halves is None or halves.num_H.sum() < FEW_GROUPS:
-        return undecided("The groups are too few or too small to be halved.", RULE)
+        return undecided("The groups are too few, or too small to be halved.", RULE)
     z = halves.z_chi2
     if z is None:
         return undecided("All prompts are always or never solved: there is no update.", RULE)
     said = (
         f"Second halves of {int(halves.num_H.sum()):,} groups, by their first halves: "
-        f"chi squared is {n(z, 2)} deviations from what independent draws make it"
+        f"chi squared is ${told(z, 2)}$ deviations from what independent draws make it"
     )
     if abs(z) < FAR_CHI2:
         return Verdict("holds", f"{said}.", RULE)
@@ -208,13 +210,16 @@ def _shows(found: Difficulty, stored: Stored) -> str:
             f", {found.num_repeated:,} of them more than once (taken together over the steps)"
         )
     said = (
-        f"{found.successes.whose} Of {prompts} {found.prompts_B[:2].sum():.0%} are solved less "
-        f"than one time in five and {found.prompts_B[-2:].sum():.0%} more than four times in five. "
-        f"They have {hard:.0%} and {easy:.0%} of the update"
+        f"{found.successes.whose} Of {prompts} {percent(found.prompts_B[:2].sum())} are solved "
+        f"less than one time in five and {percent(found.prompts_B[-2:].sum())} more than four "
+        f"times in five. By the fitted rates they have {percent(hard)} and {percent(easy)} of the "
+        "update"
     )
     if found.is_zscore:
         even = found.even_B
-        return f"{said}; without the z-score {even[:2].sum():.0%} and {even[-2:].sum():.0%}."
+        return (
+            f"{said}; without the z-score {percent(even[:2].sum())} and {percent(even[-2:].sum())}."
+        )
     if stored.estimator in ("mean", "loo"):
         return f"{said}: the advantages are not divided, so that every prompt has the weight 1."
     return (
@@ -224,25 +229,27 @@ def _shows(found: Difficulty, stored: Stored) -> str:
 
 
 def _rows(found: Difficulty) -> list[Row]:
-    rows = [
-        Row(f"Share of the update, solved {low / BINS:.0%} to {(low + 2) / BINS:.0%}",
-            float(found.law_B[low : low + 2].sum()),
-            float(sum(one.value for one in found.seen_B[low : low + 2])), "percent")
-        for low in range(0, BINS, 2)
+    """What is judged, at the least, the middle and the most right ones; then the shares."""
+    shares = [
+        Row(f"Share of the update, solved {100 * low // BINS} % to {100 * high // BINS} %",
+            float(found.law_B[low:high].sum()),
+            float(sum(one.value for one in found.seen_B[low:high])), "percent", "approximation")
+        for low, high in ((0, 2), (2, BINS - 2), (BINS - 2, BINS))
     ]  # fmt: skip
     halves = found.halves
     if halves is None:
-        return rows
+        return shares
     half = found.size // 2
-    together = zip(
-        halves.right_H, halves.num_H, halves.law_H, halves.seen_H, halves.error_H, strict=True
-    )
-    return rows + [
-        Row(f"$\\vert\\hat A\\vert$ in second halves after {right} of {half} right", float(law),
-            Estimate(float(seen), float(error), int(num)))
-        for right, num, law, seen, error in together
-        if num >= MIN_IN_BIN
-    ][:12]  # fmt: skip
+    judged = np.flatnonzero(halves.num_H >= MIN_IN_BIN)
+    judged = judged[
+        np.unique(np.linspace(0, len(judged) - 1, 3).round().astype(int))[: len(judged)]
+    ]
+    return [
+        Row(f"$\\vert\\hat A\\vert$ in second halves after {halves.right_H[h]} of {half} right",
+            float(halves.law_H[h]),
+            Estimate(float(halves.seen_H[h]), float(halves.error_H[h]), int(halves.num_H[h])))
+        for h in judged
+    ] + shares  # fmt: skip
 
 
 def draw(found: Difficulty, palette: Palette) -> go.Figure:
@@ -267,8 +274,15 @@ def draw(found: Difficulty, palette: Palette) -> go.Figure:
         plots.line(drawn, GRID_Q[inner], weight, "weight w(p), right", palette.other, "dot")
         drawn.data[-1].yaxis = "y2"
         drawn.update_layout(
-            yaxis2={"title": "w(p)", "overlaying": "y", "side": "right", "rangemode": "tozero",
-                    "showgrid": False}
+            yaxis2={"title": "w(p)", "overlaying": "y", "side": "right", "showgrid": False,
+                    "tickmode": "linear", "tick0": 0, **_axis(float(weight.max()))}
         )  # fmt: skip
     drawn.update_layout(barmode="group")
     return drawn
+
+
+def _axis(most: float) -> dict[str, object]:
+    """From 0 to a whole number of at most five steps of 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(most / 5))
+    step = next(power * times for times in (1, 2, 5, 10) if power * times >= most / 5)
+    return {"dtick": step, "range": [0, step * math.ceil(most / step)]}

@@ -3,9 +3,9 @@
 Shape letters: K tokens of a step, S steps.
 
 For one softmax, to first order, dH = -Cov(log pi, dz), where z are the logits. A step of size eta
-on advantages A moves them by eta A (natural gradient) or eta pi A (plain gradient). Over stored
-tokens, which are samples of pi, the covariance inside their contexts is the mean of
-(log pi + H) A: log pi + H has mean 0 in every context, so that what contexts differ in drops out.
+on advantages A moves them by eta A (natural gradient). Over stored tokens, which are samples of pi,
+the covariance inside their contexts is the mean of (log pi + H) A: log pi + H has mean 0 in every
+context, so that what contexts differ in drops out.
 
 The entropy of step k and the covariance of step k are measured on the same completions: a step
 that happens to ask harder questions has a higher entropy, a larger covariance, and a fall of the
@@ -20,15 +20,17 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from studio.digits import n
 from studio.theory import plots
 from studio.theory.card import Row
 from studio.theory.in_run_data import (
+    LARGE,
     SEED,
     Comparison,
     Floats,
     StepPush,
     Stored,
+    percent,
+    told,
     undecided,
 )
 from studio.theory.plots import Palette
@@ -38,22 +40,21 @@ TITLE = "What makes the entropy fall?"
 SAYS = (
     "One step changes the entropy by $\\Delta H\\approx-\\mathrm{Cov}(\\log\\pi,\\Delta z)"
     "\\approx-\\eta\\,\\mathrm{Cov}(\\log\\pi,\\hat A)$: it falls where likely tokens are rewarded "
-    "and rises where unlikely ones are. The covariance is taken inside each token's context, as "
-    "the mean of $(\\log\\pi+H)\\,\\hat A$ over the stored tokens with their weights in the loss."
+    "and rises where unlikely ones are. Here $\\pi$ is the policy, $z$ its logits, $\\hat A$ the "
+    "advantage and $\\eta$ the learning rate; the covariance is the mean of "
+    "$(\\log\\pi+H)\\,\\hat A$ over the stored tokens, with their weights in the loss."
 )
 RULE = (
-    "Agrees where the rank correlation of $-\\eta\\,\\mathrm{Cov}$ and the change of entropy over "
-    "the following step, at equal entropy before it, is above 0 in 95 % of bootstrap draws over "
-    "steps on both sides; disagrees where it is below 0; else, or below 20 steps, cannot tell."
+    "Holds where the 95 % interval of the rank correlation between $-\\eta\\,\\mathrm{Cov}$ and "
+    "the change of entropy over the following step, at equal entropy before it, lies above 0 "
+    "(bootstrap over steps); does not hold where it lies below 0; else, or below 20 steps, no "
+    "verdict."
 )
 APART = (
-    "The law is first order and speaks of independent contexts moved by a gradient. A run has "
-    "shared weights, Adam (which divides by the gradient's own size and remembers ten steps), "
-    "clipping of long gradients, several updates on a rollout, a KL or an entropy bonus that "
-    "move the logits without an advantage, and answers whose length changes, so that "
-    "`train/entropy` is a mean over other contexts. It is measured on other prompts in every "
-    "step; with few prompts a step that noise is larger than the change. Only the groups whose "
-    "tokens were kept count, scaled up to all groups of the step with a signal."
+    "The law is first order and speaks of independent contexts; a run has shared weights, Adam, "
+    "clipping, a KL or an entropy bonus, and only some groups keep their tokens (they stand for "
+    "all groups of the step with a signal). `train/entropy` is measured on other prompts in every "
+    "step: with few of them that noise is larger than the change."
 )
 MIN_STEPS = 20
 DRAWS = 1000
@@ -68,12 +69,13 @@ def push_of(
     scale: float,
 ) -> StepPush:
     """Sums over a step's stored tokens, `(K,)` each, times `scale`: all groups of the step that
-    have a signal over those of them that are stored. Numbers that are not finite are left out."""
-    seen = np.isfinite(logp) & np.isfinite(entropy) & np.isfinite(advantage) & np.isfinite(weight)
-    logp, entropy, pull = logp[seen], entropy[seen], (weight * advantage)[seen]
-    each = (logp + entropy) * pull
-    natural, plain = float(each.sum()), float((each * np.exp(logp)).sum())
-    return StepPush(step, scale * natural, scale * plain, int(seen.sum()))
+    have a signal over those of them that are stored. Tokens with a number that is not finite, or
+    beyond `LARGE`, are left out."""
+    table_4K = np.stack([logp, entropy, advantage, weight])
+    table_4K = table_4K[:, (np.abs(table_4K) <= LARGE).all(0)]
+    logp, entropy, advantage, weight = table_4K
+    natural = float(((logp + entropy) * weight * advantage).sum())
+    return StepPush(step, scale * natural, len(logp))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +84,7 @@ class Law:
 
     steps_S: Floats
     predicted_S: Floats
-    """-eta Cov(log pi, A), natural gradient."""
-    plain_S: Floats
+    """-eta Cov(log pi, A)."""
     change_S: Floats
     """Entropy at the next step less that at this one (nats a token)."""
     level_S: Floats
@@ -105,20 +106,21 @@ class Correlation:
 
 
 def law_of(stored: Stored) -> Law:
-    """The steps whose tokens, entropy and next entropy are stored. Without a stored learning rate
-    it is 1 at every step."""
+    """The steps whose tokens, entropy and next entropy are stored, and the learning rate; where
+    that is stored of no step it is 1."""
+    rates = stored.learning_rate
     known = [
         push
         for push in sorted(stored.pushes, key=lambda push: push.step)
         if push.step in stored.entropy and push.step + 1 in stored.entropy
+        if not rates or push.step in rates
     ]
-    eta_S = np.array([stored.learning_rate.get(push.step, 1.0) for push in known])
+    eta_S = np.array([rates.get(push.step, 1.0) for push in known])
     now_S = np.array([stored.entropy[push.step] for push in known])
     next_S = np.array([stored.entropy[push.step + 1] for push in known])
     return Law(
         np.array([push.step for push in known], dtype=float),
         -eta_S * np.array([push.natural for push in known]),
-        -eta_S * np.array([push.plain for push in known]),
         next_S - now_S,
         now_S,
     )
@@ -157,9 +159,6 @@ class Fit:
     """Spearman's, of what was predicted and what came."""
     rank_at_level: Correlation
     """The same at equal entropy before: what the verdict is about."""
-    pearson: Correlation
-    plain: Correlation
-    """Spearman's, where the logits move by eta pi A."""
     slope: Correlation
     """Of the straight line: change of the entropy over what was predicted."""
     offset: float
@@ -175,8 +174,8 @@ def fit_of(law: Law) -> Fit | None:
     draws[0] = np.arange(num)  # the steps themselves come first
     x, y = law.predicted_S[draws], law.change_S[draws]
     # Ranks of all steps, drawn: ranking each draw anew costs a hundred times more.
-    x_rank, y_rank, plain_rank, level_rank = (
-        ranks(values)[draws] for values in (law.predicted_S, law.change_S, law.plain_S, law.level_S)
+    x_rank, y_rank, level_rank = (
+        ranks(values)[draws] for values in (law.predicted_S, law.change_S, law.level_S)
     )
     ratio = np.divide(y.std(-1), x.std(-1), out=np.zeros(DRAWS), where=x.std(-1) > 0)
     slope = _banded(correlation(x, y) * ratio)
@@ -184,8 +183,6 @@ def fit_of(law: Law) -> Fit | None:
         num,
         _banded(correlation(x_rank, y_rank)),
         _banded(partial(x_rank, y_rank, level_rank)),
-        _banded(correlation(x, y)),
-        _banded(correlation(plain_rank, y_rank)),
         slope,
         float(law.change_S.mean() - slope.value * law.predicted_S.mean()),
     )
@@ -227,43 +224,39 @@ def verdict_of(found: Fit) -> Verdict:
     at_level = found.rank_at_level
     said = (
         f"Over {found.num} steps the rank correlation at equal entropy is "
-        f"${n(at_level.value, 2)}$ (95 %: ${n(at_level.low, 2)}$ to ${n(at_level.high, 2)}$)"
+        f"${told(at_level.value, 2)}$ "
+        f"(95 %: ${told(at_level.low, 2)}$ to ${told(at_level.high, 2)}$)"
     )
     if found.num < MIN_STEPS:
-        return undecided(f"{said}; {MIN_STEPS} steps are needed.", RULE)
+        return undecided(f"{said}. Below {MIN_STEPS} steps that says nothing.", RULE)
     if at_level.low > 0:
-        return Verdict("holds", f"{said}: agrees with the law.", RULE)
+        return Verdict("holds", f"{said}, as the law wants it: above 0.", RULE)
     if at_level.high < 0:
-        return Verdict("fails", f"{said}: disagrees with the law.", RULE)
-    return undecided(f"{said}: cannot tell.", RULE)
+        return Verdict("fails", f"{said}, against the law: below 0.", RULE)
+    return undecided(f"{said}. That has both signs, so nothing can be said.", RULE)
 
 
 def _shows(found: Fit, law: Law) -> str:
     total = law.level_S[-1] - law.level_S[0]
     falls = float((law.predicted_S < 0).mean())
     return (
-        f"The entropy changes by ${n(float(total), 3)}$ nats a token from step "
-        f"{int(law.steps_S[0])} to {int(law.steps_S[-1])}. In {falls:.0%} of the steps the "
-        "covariance says that it should fall. Prediction and change have the rank correlation "
-        f"${n(found.rank.value, 2)}$ (Pearson ${n(found.pearson.value, 2)}$), of which "
-        f"${n(found.rank_at_level.value, 2)}$ remains at equal entropy: the rest may be that both "
-        "are measured on the same completions."
+        f"The entropy changes by ${told(float(total))}$ nats a token from step "
+        f"{int(law.steps_S[0])} to {int(law.steps_S[-1])}, and in {percent(falls)} of the steps "
+        "the covariance says that it should fall. Both are measured on the same completions, "
+        "which alone makes them correlated: only what remains at equal entropy is judged."
     )
 
 
 def _rows(found: Fit) -> list[Row]:
     return [
-        Row("Rank correlation (Spearman)", None, found.rank.estimate),
-        Row("Rank correlation at equal entropy", None, found.rank_at_level.estimate),
-        Row("Correlation (Pearson)", None, found.pearson.estimate),
-        Row("Rank correlation, $\\Delta z=\\eta\\,\\pi A$", None, found.plain.estimate),
-        Row("Slope of the change over the prediction", None, found.slope.estimate),
-        Row("Change where none is predicted (nats a token)", None, found.offset),
+        Row("Rank correlation at equal entropy (judged)", None, found.rank_at_level.estimate),
+        Row("Rank correlation with the shared noise", None, found.rank.estimate),
     ]
 
 
 def draw(law: Law, found: Fit, palette: Palette) -> go.Figure:
-    """Each step: what the covariance predicts and what came."""
+    """Each step: what the covariance predicts and what came, and a line where there is a verdict:
+    else its slope has no sign."""
     drawn = plots.figure("−η Cov(log π, A), predicted", "ΔH to the next step, nats a token")
     shown = np.unique(np.linspace(0, found.num - 1, min(found.num, 400)).round().astype(int))
     drawn.add_scatter(
@@ -275,6 +268,8 @@ def draw(law: Law, found: Fit, palette: Palette) -> go.Figure:
         marker={"color": palette.found, "size": 7},
     )
     ends = np.array([law.predicted_S.min(), law.predicted_S.max()])
-    plots.line(drawn, ends, found.offset + found.slope.value * ends, "fitted line", palette.exact)
+    if verdict_of(found).kind != "open":
+        fitted = found.offset + found.slope.value * ends
+        plots.line(drawn, ends, fitted, "fitted line", palette.other)
     plots.line(drawn, ends, [0.0, 0.0], "no change", palette.quiet, "dash")
     return drawn

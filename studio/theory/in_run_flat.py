@@ -17,7 +17,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from grpo_core.advantages import TOLERANCE
-from studio.digits import n
 from studio.theory import plots
 from studio.theory.card import Row
 from studio.theory.in_run_data import (
@@ -27,7 +26,9 @@ from studio.theory.in_run_data import (
     Ints,
     Stored,
     Successes,
+    percent,
     successes_of,
+    told,
     undecided,
     usual_size,
 )
@@ -37,24 +38,23 @@ from studio.theory.sampled import HALF_WIDTH, Estimate, Verdict, mean_of
 
 TITLE = "How many groups teach nothing?"
 SAYS = (
-    "A group whose rewards are all equal has no policy gradient. With one solve rate $p$ that "
-    "happens with the probability $p^G+(1-p)^G$, which falls fast with $G$. Where prompts differ, "
-    "it is the *mean* of that over the prompts, which is never less than its value at the mean "
-    "$p$ and falls much more slowly."
+    "A group of $G$ completions whose rewards are all equal has no policy gradient. With one solve "
+    "rate $p$ that happens with the probability $p^G+(1-p)^G$, which falls fast. Where prompts "
+    "differ, it is the *mean* of that over the prompts, never less than its value at the mean $p$, "
+    "and falls much more slowly."
 )
 RULE = (
     "Holds where the share of flat groups is, step by step, that of one solve rate for all "
     "prompts of a step, within 3 standard errors; differs where there are more of them (prompts "
-    "differ in difficulty); fails where there are fewer, which no solve rates make. Cannot tell "
+    "differ in difficulty); fails where there are fewer, which no solve rates make. No verdict "
     "below 10 steps of two groups, with filtered groups, or where it would hold with an error band "
     "wider than 5 points."
 )
 APART = (
-    "More flat groups than one $p$ makes: prompts differ in difficulty, and the share is that of "
-    "each prompt's own $p$; this is the usual case, and the reason why twice the group does not "
-    "halve the waste. Fewer: completions of a group repel each other, or flat groups are "
-    "not stored. Where rewards take more than two values, they may differ although all are "
-    "wrong, and fewer groups have equal rewards than are all right or all wrong."
+    "More flat groups than one $p$ makes is the usual case: prompts differ in difficulty, and "
+    "larger groups save less; fewer means that completions of a group repel each other, or that "
+    "flat groups are not stored. Where rewards take more than two values, they may differ "
+    "although all are wrong: fewer groups have equal rewards than are all right or all wrong."
 )
 MIN_STEPS = 10
 WIDE = 0.05
@@ -211,14 +211,15 @@ def compare(stored: Stored) -> Comparison:
 def verdict_of(found: Flat, is_filtered: bool) -> Verdict:
     """By `RULE`."""
     if is_filtered:
-        why = "Groups with equal rewards were replaced and are not stored."
+        why = "Groups with equal rewards were replaced and are not stored: their share is unknown."
         return undecided(why, RULE)
     off = found.difference
     if off is None or off.num < MIN_STEPS:
-        return undecided(f"Fewer than {MIN_STEPS} steps have two groups or more.", RULE)
+        why = f"Fewer than {MIN_STEPS} steps have two groups or more: too few to compare."
+        return undecided(why, RULE)
     said = (
-        f"{found.seen:.1%} of the groups are all right or all wrong; one solve rate a step would "
-        f"make {found.expected:.1%} ({n(off.z(0.0), 2)} standard errors)"
+        f"{percent(found.seen)} of the groups are all right or all wrong; one solve rate a step "
+        f"would make {percent(found.expected)} (${told(off.z(0.0), 2)}$ standard errors)"
     )
     if off.agrees(0.0) and HALF_WIDTH * off.se > WIDE:
         return undecided(f"{said}, but that is known no better than to 5 points.", RULE)
@@ -233,26 +234,29 @@ def _shows(found: Flat) -> str:
     size = found.size
     deviation = np.sqrt(max(found.spread, 0.0))
     said = (
-        f"{found.whose} {found.alike:.1%} of the groups are all right or all wrong, and "
-        f"{found.equal_rewards.value:.1%} have equal rewards. Solve rates of the prompts of one "
-        f"step differ by ±{n(float(deviation), 2)} (deviation). "
+        f"{found.whose} {percent(found.alike)} of the groups are all right or all wrong, and "
+        f"{percent(found.equal_rewards.value)} have equal rewards. Solve rates of the prompts of "
+        f"one step differ by $\\pm{told(float(deviation), 2)}$ (deviation). "
     )
     return said + (
-        f"Groups of {2 * size} would leave {found.larger[2 * size]:.1%} without a signal, by the "
-        "fitted rates. The formula with each group's own share in it says "
-        f"{found.plugged[size]:.1%}, which is too high by construction."
+        f"Groups of {2 * size} would leave {percent(found.larger[2 * size])} without a signal, by "
+        "the fitted rates. The formula with each group's own share in it says "
+        f"{percent(found.plugged[size])} for groups of {size}, which is too high by construction."
     )
 
 
 def _rows(found: Flat) -> list[Row]:
-    shown = [size for size in found.own if size in found.common][-6:]
-    label = "All right or all wrong, one rate a step"
-    rows = [
-        Row(f"{label}, $G={size}$", found.common[size].value, found.own[size], "percent")
-        for size in shown
-    ]
+    rows = []
     if found.difference is not None:
-        rows.append(Row("Flat groups less those of one rate", 0.0, found.difference, "percent"))
+        label = "Flat groups less those of one rate (judged)"
+        rows.append(Row(label, 0.0, found.difference, "percent"))
+    shown = [size for size in found.own if size in found.common][-3:]
+    label = "All right or all wrong, one rate a step"
+    rows += [
+        Row(f"{label}, $G={size}$", found.common[size].value, found.own[size], "percent",
+            "approximation")
+        for size in reversed(shown)
+    ]  # fmt: skip
     rows.append(Row("Groups with equal rewards", None, found.equal_rewards, "percent"))
     rows.append(Row("Variance of the rate between prompts of a step", None, found.spread))
     return rows

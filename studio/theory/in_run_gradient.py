@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from studio.digits import n
 from studio.theory import plots
 from studio.theory.card import Row
 from studio.theory.in_run_data import (
@@ -34,6 +33,7 @@ from studio.theory.in_run_data import (
     StoredGroup,
     of_usual_size,
     table,
+    told,
     undecided,
 )
 from studio.theory.in_run_moments import Moments, among_blocks, block_sizes, moments_of
@@ -46,7 +46,9 @@ SAYS = (
     "\\big(\\mathbb E\\,a^2s^2-g^2\\big)+\\frac{\\sigma^2F+g^2}{G(G-1)}$: that of a baseline which "
     "knows $V$, and a price for not knowing it that falls like $1/G^2$. At a fixed number of "
     "completions a step the best group size is $G^\\star=1+\\sqrt{\\kappa/\\tau^2}$, with "
-    "$\\kappa=\\mathbb E[\\sigma^2F+g^2]$ and $\\tau^2$ the variance of $g$ between prompts."
+    "$\\kappa=\\mathbb E[\\sigma^2F+g^2]$ and $\\tau^2$ the variance of $g$ between prompts. Here "
+    "$s$ is the score of a completion, $F=\\mathbb E\\,s^2$, $a$ its reward less the prompt's "
+    "value $V$, $\\sigma^2=\\mathbb E\\,a^2$ and $g=\\mathbb E\\,as$ the gradient."
 )
 PROXY = (
     "**A stand-in for the gradient.** No gradient of a single completion is stored, so the score "
@@ -58,15 +60,14 @@ PROXY = (
 RULE = (
     "Holds where, at every group size up to half the run's, the variance among neighbouring "
     "blocks of a group is within 4 standard errors of the law with that group's own moments; "
-    "cannot tell below 20 groups of 4, where rewards or lengths do not differ, or where it would "
+    "no verdict below 20 groups of 4, where rewards or lengths do not differ, or where it would "
     "hold with an error band wider than a quarter of the law at $G=2$."
 )
 APART = (
-    "Like the first comparison this can only contradict that completions of a group are drawn "
-    "alike and by themselves: blocks that are too equal come from a shared seed or cache, blocks "
-    "that are too different from a drift inside the group. The best group size is that of *this* "
-    "direction, of variance per batch and not of learning speed; prompts are compared with "
-    "those of their own step."
+    "This can only contradict that completions of a group are drawn alike and by themselves: "
+    "blocks that are too equal come from a shared seed or cache, blocks that are too different "
+    "from a drift inside the group. The best group size is that of *this* direction, of variance "
+    "per batch and not of learning speed; prompts are compared with those of their own step."
 )
 FAR_ALL = 4.0
 """Standard errors, of the worst of a dozen group sizes and of numbers with long tails."""
@@ -87,6 +88,11 @@ class Noise:
     between_M: Floats
     """Squared deviation of each group's gradient from its step's mean, whose mean is their
     variance."""
+
+    @property
+    def worst(self) -> int:
+        """The size of the blocks that are furthest from the law."""
+        return max(self.off, key=lambda size: abs(self.off[size].z(0.0)))
 
     def law(self, size: float) -> float:
         """Mean over the prompts."""
@@ -152,19 +158,7 @@ def compare(stored: Stored) -> Comparison:
     if found is None:
         why = "Groups have fewer than 4 rewards, or rewards or lengths do not differ inside them."
         return Comparison("gradient", TITLE, SAYS, PROXY, undecided(why, RULE), APART)
-    rows = [
-        Row("Oracle part, $\\mathbb E\\,a^2s^2-g^2$", float(found.moments.oracle_M.mean())),
-        Row("Price part, $\\sigma^2F+g^2$", float(found.moments.kappa_M.mean())),
-        *(
-            Row(f"Variance of the gradient, $G={size}$", found.law(size), seen)
-            for size, seen in found.seen.items()
-        ),
-        Row(f"Variance of the gradient, $G={found.size}$", found.law(found.size)),
-        Row("Gradient, mean over prompts", None, mean_of(found.moments.covariance_M)),
-    ]
     best = best_size(found)
-    if math.isfinite(best[0]):
-        rows.append(Row("Best group size in this direction, $G^\\star$", None, best[0]))
     return Comparison(
         "gradient",
         TITLE,
@@ -172,21 +166,40 @@ def compare(stored: Stored) -> Comparison:
         f"{PROXY}\n\n{_shows(found, best)}",
         verdict_of(found),
         APART,
-        tuple(rows),
+        tuple(_rows(found, best[0])),
         lambda palette: draw(found, palette),
     )
+
+
+def _rows(found: Noise, best: float) -> list[Row]:
+    """The paired difference is what is judged; the law has the sampled moments in it."""
+    sizes = list(found.seen)
+    worst = found.worst
+    rows = [
+        Row(f"Blocks less law, $G={worst}$, furthest apart (judged)", 0.0, found.off[worst]),
+        *(
+            Row(f"Variance of the gradient, $G={size}$", found.law(size), found.seen[size],
+                kind="approximation")
+            for size in dict.fromkeys((sizes[0], sizes[len(sizes) // 2], sizes[-1]))
+        ),
+        Row(f"Variance of the gradient, $G={found.size}$", found.law(found.size),
+            kind="approximation"),
+    ]  # fmt: skip
+    if math.isfinite(best):
+        rows.append(Row("Best group size in this direction, $G^\\star$", None, best))
+    return rows
 
 
 def verdict_of(found: Noise) -> Verdict:
     """By `RULE`."""
     if found.num < FEW_GROUPS:
         return undecided(f"{found.num} groups are too few to contradict the law.", RULE)
-    worst = max(found.off, key=lambda size: abs(found.off[size].z(0.0)))
+    worst = found.worst
     z = found.off[worst].z(0.0)
     said = (
         f"At $G={worst}$, where they are furthest apart, blocks of {found.num:,} groups vary by "
-        f"${n(found.seen[worst].value, 3)}$ and the law says ${n(found.law(worst), 3)}$: "
-        f"{n(abs(z), 2)} standard errors"
+        f"${told(found.seen[worst].value)}$ and the law says ${told(found.law(worst))}$: "
+        f"${told(abs(z), 2)}$ standard errors, paired"
     )
     if abs(z) < FAR_ALL and HALF_WIDTH * found.off[2].se > VAGUE * found.law(2):
         return undecided(f"{said}, but the variance is known too badly to say more.", RULE)
@@ -199,18 +212,18 @@ def verdict_of(found: Noise) -> Verdict:
 def _shows(found: Noise, best: tuple[float, float, float]) -> str:
     oracle = float(found.moments.oracle_M.mean()) / found.size
     whole = found.law(found.size)
-    said = f"With $G={found.size}$ the variance is ${n(whole, 3)}$"
+    said = f"With $G={found.size}$ the variance is ${told(whole)}$"
     if whole > 0:
-        said += f", of which ${n(oracle, 3)}$ would remain with a baseline that knows $V$"
+        said += f", of which ${told(oracle)}$ would remain with a baseline that knows $V$"
     if math.isinf(best[0]):
         return (
             f"{said}. Prompts of a step do not differ in this direction more than by chance: at a "
             "fixed number of completions larger groups are better."
         )
-    upper = "without a bound" if math.isinf(best[2]) else f"to {n(best[2], 2)}"
+    upper = "without a bound" if math.isinf(best[2]) else f"to ${told(best[2], 2)}$"
     return (
         f"{said}. At a fixed number of completions the best group size is "
-        f"$G^\\star={n(best[0], 2)}$ (95 %: from {n(best[1], 2)} {upper})."
+        f"$G^\\star={told(best[0], 2)}$ (95 %: from ${told(best[1], 2)}$ {upper})."
     )
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from grpo_core.advantages import COMPARES, PER_GROUP, TOLERANCE, assign
-from studio.digits import n
 from studio.theory import plots
 from studio.theory.card import Row
 from studio.theory.in_run_data import (
@@ -29,6 +28,7 @@ from studio.theory.in_run_data import (
     StoredGroup,
     of_usual_size,
     table,
+    told,
     undecided,
 )
 from studio.theory.plots import Palette
@@ -38,20 +38,21 @@ TITLE = "Does a larger group make advantages smaller?"
 SAYS = (
     "The variance of an advantage *rises* with the group: $\\mathrm{Var}(\\hat A_i)="
     "\\sigma^2(1-\\frac1G)$ (leave-one-out: $\\sigma^2\\frac G{G-1}$, which falls to it). What "
-    "falls is the error of the baseline, $\\mathrm{Var}(\\bar R)=\\sigma^2/G$."
+    "falls is the error of the baseline, $\\mathrm{Var}(\\bar R)=\\sigma^2/G$. Here $G$ is the "
+    "group's size, $\\sigma^2$ the variance of one prompt's rewards, $\\bar R$ their mean in a "
+    "group and $\\hat A_i$ the reward less it."
 )
 RULE = (
     "Holds where the deviation of the first half of each group predicts the advantages of the "
-    "second within 3 standard errors, paired by group; cannot tell below 20 groups of 4, or where "
+    "second within 3 standard errors, paired by group; no verdict below 20 groups of 4, or where "
     "it does with an error band wider than a quarter of $\\sigma^2$."
 )
 APART = (
-    "Averaged over *all* smaller groups drawn from a stored one the law is algebra and cannot "
-    "fail; what a run can contradict is that the completions of a group are drawn alike. They are "
-    "not where the sampler depends on a completion's place in the batch. Stored advantages differ "
-    "from the law of their rewards where a KL or a length penalty is taken off first, where each "
-    "reward is normalised on its own, or where the advantage is one number a token. A dependence "
-    "that is the same for all pairs cannot be seen inside one group."
+    "Averaged over *all* smaller groups drawn from a stored one the law is algebra; what a run can "
+    "contradict is that completions are drawn alike whatever their place in the group (a "
+    "dependence that is the same for all pairs stays unseen). Stored advantages differ from the "
+    "law of their rewards where a KL or a penalty is taken off first, where each reward is "
+    "normalised on its own, or where the advantage is one number a token."
 )
 
 
@@ -143,14 +144,15 @@ def verdict_of(found: Spread) -> Verdict:
     """By `RULE`."""
     difference, num = found.difference, found.sigma2.num
     if difference is None or num < FEW_GROUPS:
-        why = f"{num} groups of {found.size} completions are too few to contradict the law."
+        why = f"{num:,} groups of {found.size} completions are too few to contradict the law."
         return undecided(why, RULE)
     if found.sigma2.value <= TOLERANCE:
-        return undecided("In none of the groups do the rewards differ.", RULE)
+        why = "In none of the groups do the rewards differ: there is no variance to compare."
+        return undecided(why, RULE)
     ahead, behind = found.halves
     said = (
-        f"In {num:,} groups the first half has $\\sigma^2={n(ahead.value, 3)}$, the second "
-        f"${n(behind.value, 3)}$: {n(abs(difference.z(0.0)), 2)} standard errors apart"
+        f"In {num:,} groups the first half has $\\sigma^2={told(ahead.value)}$, the second "
+        f"${told(behind.value)}$: ${told(abs(difference.z(0.0)), 2)}$ standard errors apart"
     )
     if difference.agrees(0.0) and HALF_WIDTH * difference.se > VAGUE * found.sigma2.value:
         return undecided(f"{said}, but the difference is known too badly to say more.", RULE)
@@ -162,9 +164,9 @@ def verdict_of(found: Spread) -> Verdict:
 def _shows(found: Spread, stored: Stored) -> str:
     size, sigma2 = found.size, found.sigma2.value
     said = (
-        f"Rewards of one prompt have the variance $\\sigma^2={n(sigma2, 3)}$ on average. With "
-        f"$G={size}$ an advantage has ${n(float(found.law(size)), 3)}$; with $G=2$ it would have "
-        f"${n(float(found.law(2)), 3)}$, with endless groups ${n(sigma2, 3)}$."
+        f"Rewards of one prompt have the variance $\\sigma^2={told(sigma2)}$ on average. With "
+        f"$G={size}$ an advantage has ${told(float(found.law(size)))}$; with $G=2$ it would have "
+        f"${told(float(found.law(2)))}$, with endless groups ${told(sigma2)}$."
     )
     if stored.estimator == "loo":
         return said
@@ -177,17 +179,19 @@ def _shows(found: Spread, stored: Stored) -> str:
 
 
 def _rows(found: Spread) -> list[Row]:
+    """The paired difference is what is judged; a law with the sampled variance in it is not."""
     label = "$\\mathrm{Var}(\\hat A)$"
     label += " (leave-one-out)" if found.estimator == "loo" else ""
     sizes = dict.fromkeys((2, max(2, found.size // 2), found.size))
-    rows = [Row("$\\sigma^2$ of a prompt's rewards", None, found.sigma2)]
-    rows += [
-        Row(f"{label}, first {size} completions", float(found.law(size)), found.first[size])
-        for size in sizes
-    ]
+    rows = []
     if found.difference is not None:
-        rows.append(Row("$\\sigma^2$, second half less first", 0.0, found.difference))
-    rows.append(Row("Error of the baseline, $\\sigma^2/G$", found.sigma2.value / found.size))
+        rows.append(Row("$\\sigma^2$, second half less first (judged)", 0.0, found.difference))
+    rows += [
+        Row(f"{label}, first {size} completions", float(found.law(size)), found.first[size],
+            kind="approximation")
+        for size in sizes
+    ]  # fmt: skip
+    rows.append(Row("$\\sigma^2$ of a prompt's rewards", None, found.sigma2))
     return rows
 
 
@@ -196,7 +200,8 @@ def _stored_row(stored: Stored) -> list[Row]:
     if squares is None:
         return []
     taken = ", before what is taken off the rewards" if stored.is_shaped else ""
-    return [Row(f"Mean square of the stored advantages (`{stored.estimator}`{taken})", *squares)]
+    label = f"Mean square of the stored advantages (`{stored.estimator}`{taken})"
+    return [Row(label, *squares, kind="approximation")]
 
 
 def draw(found: Spread, palette: Palette) -> go.Figure:
