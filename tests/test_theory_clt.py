@@ -18,6 +18,8 @@ from studio.theory.sampled import Estimate
 from studio.theory.toy import problem
 from studio.theory.words import words
 
+pytestmark = pytest.mark.slow  # twenty seconds all cards together: in CI
+
 DEFAULT = KnobsOfClt()
 
 

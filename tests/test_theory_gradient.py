@@ -20,6 +20,8 @@ from studio.theory.sampled import Estimate
 from studio.theory.toy import problem, toy
 from studio.theory.words import words
 
+pytestmark = pytest.mark.slow  # twenty seconds all cards together: in CI
+
 SOME = KnobsOfGradient(num_groups=1000)
 
 
@@ -280,7 +282,6 @@ def test_knobs_out_of_bounds_are_refused(wrong):
         KnobsOfGradient(**wrong)
 
 
-@pytest.mark.slow
 def test_every_drawing_is_finite_for_every_setting():
     settings = [SOME]
     for each in fields(KnobsOfGradient):

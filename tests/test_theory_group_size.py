@@ -26,6 +26,8 @@ from studio.theory.plots import Palette
 from studio.theory.toy import problem, with_success
 from studio.theory.words import words
 
+pytestmark = pytest.mark.slow  # twenty seconds all cards together: in CI
+
 DEFAULT = KnobsOfGroupSize()
 
 

@@ -23,6 +23,7 @@ def test_every_page_opens_and_nothing_leaves_the_machine(tab: Tab) -> None:
         ("", "button.name"), ("new", "text=Start the run"), ("live?run=recorded", ".tile"),
         ("inspector?run=recorded&step=7", ".row"), ("lab?run=recorded&step=7", ".cm-content"),
         ("compare?runs=recorded", "[aria-label=Curves] .u-over"),
+        ("theory?card=clt", ".js-plotly-plot .main-svg"),
     ):  # fmt: skip
         tab.go(path)
         tab.page.wait_for_selector(seen)

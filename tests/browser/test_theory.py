@@ -60,6 +60,7 @@ def test_a_card_is_drawn_and_its_figures_too(tab: Tab, key: str) -> None:
     check_drawn(page)
 
 
+@pytest.mark.slow
 def test_a_slider_moves_the_numbers_alone(tab: Tab) -> None:
     page = tab.page
     tab.go("theory?card=group_size")
