@@ -21,6 +21,8 @@ from grpo_core.records import Group, Problem, Rollout, StepStats, TokenPass, Tok
 from grpo_core.runs import Run, RunState, create_run
 from grpo_core.store import RunWriter
 
+pytestmark = pytest.mark.slow  # a minute with the Live page's: in CI
+
 ALL_NODES = """() => {
   const count = (root) => [...root.querySelectorAll("*")].reduce(
     (sum, node) => sum + 1 + node.childNodes.length - node.children.length
@@ -44,7 +46,6 @@ def address(tab: Tab) -> dict[str, str]:
     return dict(re.findall(r"[?&]([a-z]+)=([^&]*)", tab.page.evaluate("location.search")))
 
 
-@pytest.mark.slow
 def test_the_keyboard_leads_everywhere_and_the_address_follows(tab: Tab) -> None:
     page = opened(tab, "run=recorded&step=37")
     press = page.keyboard.press
@@ -153,7 +154,6 @@ def test_filters_leave_what_they_name(tab: Tab, studio: Studio) -> None:
     wait_for(lambda: data(tab, "prompt") == str(following[0] + 1))
 
 
-@pytest.mark.slow
 def test_a_view_survives_other_pages_and_follows_a_click(tab: Tab) -> None:
     page = opened(tab, "run=recorded&step=9&prompt=3&completion=2")
     wait_for(lambda: address(tab).get("completion") == "2")
@@ -203,7 +203,6 @@ def write_large(runs_dir: Any, completions: int, tokens: int) -> Run:
     return run
 
 
-@pytest.mark.slow
 def test_a_group_of_64_with_1024_tokens_each_is_light(tab: Tab, studio: Studio) -> None:
     write_large(studio.runs_dir, 64, 1024)
     page = opened(tab, "run=large&step=1")
@@ -273,7 +272,6 @@ def test_text_of_a_model_is_only_text(tab: Tab, studio: Studio) -> None:
     assert tab.foreign == [] and page.evaluate("window.hacked") is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_off_in_a_narrow_window(chromium: Any, studio: Studio, scheme: str) -> None:
     tab = Tab(chromium, studio, scheme).enter()
@@ -292,7 +290,6 @@ def test_nothing_is_cut_off_in_a_narrow_window(chromium: Any, studio: Studio, sc
     tab.close()
 
 
-@pytest.mark.slow
 def test_two_tabs_look_at_different_steps(chromium: Any, studio: Studio, tab: Tab) -> None:
     other = Tab(chromium, studio).enter()
     opened(tab, "run=recorded&step=5")
@@ -313,7 +310,6 @@ def evaluated(studio: Studio, name: str, samples: int) -> Evaluation:
     return evaluate_model(studio.runs_dir, "bundled:tiny", wish, lambda *_: None)
 
 
-@pytest.mark.slow
 def test_an_evaluation_opens_as_a_run_does(tab: Tab, studio: Studio) -> None:
     evaluation = evaluated(studio, "asked", 3)
     stored = answered(evaluation.db_path)
@@ -367,7 +363,6 @@ def test_an_evaluation_opens_as_a_run_does(tab: Tab, studio: Studio) -> None:
     assert tab.foreign == [] and [error for error in tab.errors if "404" not in error] == []
 
 
-@pytest.mark.slow
 def test_an_evaluation_grows_and_runs_stay_as_they_were(tab: Tab, studio: Studio) -> None:
     """Between both kinds nothing of the other stays."""
     evaluation = evaluated(studio, "growing", 0)

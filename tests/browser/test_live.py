@@ -18,6 +18,8 @@ from grpo_core.reader import RunReader
 from grpo_core.records import Event, StepStats
 from grpo_core.store import RunWriter
 
+pytestmark = pytest.mark.slow  # a minute with the Inspector's: in CI
+
 SOURCES = Path(__file__).parents[2] / "studio" / "components" / "frontend" / "src"
 
 
@@ -64,7 +66,6 @@ def calm(tab: Tab) -> None:
     assert tab.foreign == [] and [error for error in tab.errors if "404" not in error] == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ticks", [2, 10])
 def test_zoom_stays_over_ticks_and_a_click_opens_the_step(
     tab: Tab, studio: Studio, ticks: int
@@ -99,7 +100,6 @@ def test_zoom_stays_over_ticks_and_a_click_opens_the_step(
     assert "step=20" in tab.page.evaluate("location.href")
 
 
-@pytest.mark.slow
 def test_curves_forget_what_a_resume_undid(tab: Tab, studio: Studio) -> None:
     run = record_run(studio.runs_dir, "resumed", until=30, short_from=25)
     watch(tab, "resumed", 30)
@@ -118,7 +118,6 @@ def test_curves_forget_what_a_resume_undid(tab: Tab, studio: Studio) -> None:
     card(tab, "Reward parts").wait_for(state="detached")
 
 
-@pytest.mark.slow
 def test_charts_of_a_critic_appear_with_its_numbers(tab: Tab, studio: Studio) -> None:
     record_comparison(studio.runs_dir, seeds=1, until=10)
     watch(tab, "ppo-0", 10)
@@ -134,7 +133,6 @@ def test_charts_of_a_critic_appear_with_its_numbers(tab: Tab, studio: Studio) ->
     calm(tab)
 
 
-@pytest.mark.slow
 def test_one_pointer_moves_over_all_charts(tab: Tab, studio: Studio) -> None:
     watch(tab, "recorded", 40)
     with RunReader(studio.runs_dir / "recorded" / "run.db") as reader:
@@ -152,7 +150,6 @@ def test_one_pointer_moves_over_all_charts(tab: Tab, studio: Studio) -> None:
     assert legend(tab, "Reward") == [f"{rewards[step]:.3f}"]
 
 
-@pytest.mark.slow
 def test_choices_are_kept_and_axes_are_what_they_say(tab: Tab) -> None:
     watch(tab, "recorded", 40)
     for axis in ("time", "clock", "tokens", "step"):
@@ -184,7 +181,6 @@ def test_choices_are_kept_and_axes_are_what_they_say(tab: Tab) -> None:
     calm(tab)
 
 
-@pytest.mark.slow
 def test_sections_hold_every_metric_and_a_filter_finds_it(tab: Tab, studio: Studio) -> None:
     run = record_run(studio.runs_dir, "own", until=3, prompts=1)
     writer = RunWriter(run.db_path)
@@ -242,7 +238,6 @@ def test_a_card_explains_itself_and_gives_its_numbers(tab: Tab, studio: Studio) 
     calm(tab)
 
 
-@pytest.mark.slow
 def test_runs_over_one_another_and_seeds_as_bands(tab: Tab, studio: Studio) -> None:
     record_comparison(studio.runs_dir, seeds=3, until=10, recipes={"x": {}})
     watch(tab, "x-0", 10, **{"with": "x-1,x-2"})
@@ -271,7 +266,6 @@ def test_runs_over_one_another_and_seeds_as_bands(tab: Tab, studio: Studio) -> N
     calm(tab)
 
 
-@pytest.mark.slow
 def test_two_tabs_watch_one_run(chromium: Any, tab: Tab, studio: Studio) -> None:
     run = record_run(studio.runs_dir, "shared", until=5, prompts=1)
     other = tab.context.new_page()
@@ -326,7 +320,6 @@ def test_a_narrow_window_shows_all_of_it(narrow: Tab) -> None:
     calm(narrow)
 
 
-@pytest.mark.slow
 def test_keys_help_and_leave_typing_alone(tab: Tab) -> None:
     watch(tab, "recorded", 40)
     tab.page.keyboard.press("?")
@@ -344,7 +337,6 @@ def test_keys_help_and_leave_typing_alone(tab: Tab) -> None:
     assert (said(tab, "smoothing"), said(tab, "axis"), said(tab, "toggles")) == ("0.00", "step", "")
 
 
-@pytest.mark.slow
 def test_a_damaged_run_is_said_and_a_deleted_one_too(tab: Tab, studio: Studio) -> None:
     run = record_run(studio.runs_dir, "damaged", until=3, prompts=1, status="completed")
     run.db_path.write_text("this is not a database, but it is long enough " * 400)
