@@ -60,8 +60,6 @@ class Anchored:
     """What the theorem says of it, with the smallest probability at the end of the way."""
     value: float
     """V of pi*."""
-    value_bound: float
-    """max R - beta log(1 / ref(best)): V of pi* is no smaller."""
 
 
 @lru_cache(maxsize=64)
@@ -87,7 +85,6 @@ def anchored(eta: float, beta: float) -> Anchored:
         float((gap_K[last] / gap_K[first]) ** (1 / (last - first))),
         float((1 - eta * beta * pi_A.min()) ** 2),
         float(np.exp(end_A) @ R_A),
-        float(R_A.max() - beta * math.log(NUM_ANSWERS)),
     )
 
 

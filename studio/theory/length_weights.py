@@ -15,11 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from studio.theory.toy import Floats, Ints, Toy, log_softmax, toy
-
-Bools = NDArray[np.bool_]
 
 AGGREGATIONS = ("seq_mean", "seq_sum", "token_mean", "dr_grpo")
 BASELINES = ("loo", "mean", "opo", "opo_loo")

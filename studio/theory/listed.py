@@ -8,11 +8,10 @@ from typing import Any
 
 import yaml
 
-CARDS = (
-    *("gradient", "group_size", "stability", "entropy_gradient", "clt", "exploration"),
-    *("convergence", "attention", "invariance", "race", "kl", "length", "off_policy"),
-)
-"""Keys of all experiments: the nine questions in their order, then what texts leave out."""
+from studio.theory.words import TEXTS
+
+CARDS = frozenset(path.stem for path in TEXTS.glob("*.md"))
+"""Keys of all experiments: each has a file of words. Not from the deck, which draws figures."""
 
 
 def entries(
